@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* osp_maps.bpf.h: every map, knob and global of the kernel side. */
+#ifndef OSP_MAPS_BPF_H
+#define OSP_MAPS_BPF_H
+
+#include "bpf/osp_shared.h"
+
+const volatile struct osp_knobs osp_knobs = {};
+struct osp_live osp_live = {};
+
+/* What we keep of a socket. In sock mode it lives in the socket itself (sk_storage: ~25 ns, goes
+ * with the socket); the older kernels of syscall mode do not give us a trusted socket, there it is
+ * a hash by address, deleted when the socket is destroyed.
+ */
+struct osp_sk {
+	__u64 id;		/* conn of all events */
+	__u64 opened_ns;
+	__u64 mmsg_vec;		/* sendmmsg/recvmmsg under way: vector, next message, caller */
+	__u32 mmsg_tid;
+	__u32 mmsg_next;
+	__u32 seq[OSP_DIRS];	/* base, for OPEN */
+	__u32 gen;		/* of osp_live, when verdict was made */
+	__u32 tgid;		/* last process that moved data */
+	__u32 lost[OSP_DIRS];
+	__u32 filtered[OSP_DIRS];
+	__u32 turn;
+	__u8 last_dir;		/* enum osp_dir + 1; 0: no data yet */
+	__u8 take;		/* verdict of the filters */
+	__u8 announced;		/* OPEN is in the ring */
+	__u8 how, role, role_from;
+	__u8 close_flags;	/* OSP_CF_*, gathered on the way */
+	__u8 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct osp_sk);
+} osp_sk_store SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, __u64);
+	__type(value, struct osp_sk);
+} osp_sk_hash SEC(".maps");
+
+/* Sizes are set by the agent before load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 << 20);
+} osp_data SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} osp_ctl SEC(".maps");
+
+/* Two sets a CPU, added up by the agent: the data hooks' own, counted plainly, and that of the
+ * control events, which softirq makes in the middle of anything: counted with atomics.
+ */
+enum { COUNT_DATA, COUNT_CTL, COUNT_SETS };
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNT_SETS);
+	__type(key, __u32);
+	__type(value, struct osp_counters);
+} osp_count SEC(".maps");
+
+/* Where iovecs are gathered, one slot a CPU. A per-CPU array cannot hold values over 32 KiB, so it
+ * is a plain one indexed by CPU; programs of one kind do not nest on a CPU. Twice the chunk: the
+ * verifier does not relate offset and length, each is bounded by OSP_CHUNK.
+ */
+struct osp_scratch {
+	struct osp_ev_data ev;
+	__u8 data[2 * OSP_CHUNK];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);		/* set to the number of CPUs before load */
+	__type(key, __u32);
+	__type(value, struct osp_scratch);
+} osp_scratch SEC(".maps");
+
+/* tgid -> start time of the process that PROC was sent for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, __u64);
+} osp_procs SEC(".maps");
+
+/* Filters. A value says nothing, an entry is there or not. */
+#define OSP_SET(name, key_type, max)					\
+	struct {							\
+		__uint(type, BPF_MAP_TYPE_HASH);			\
+		__uint(max_entries, max);				\
+		__type(key, key_type);					\
+		__type(value, __u8);					\
+	} name SEC(".maps")
+
+struct osp_comm_key {
+	char comm[OSP_COMM_LEN];
+};
+OSP_SET(osp_f_pid, __u32, 65536);
+OSP_SET(osp_f_comm, struct osp_comm_key, 1024);
+OSP_SET(osp_f_exe, struct osp_exe_key, 1024);
+OSP_SET(osp_f_port, __u16, 65536);
+OSP_SET(osp_f_cgroup, __u64, 65536);
+OSP_SET(osp_f_netns, __u32, 4096);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct osp_cidr_key);
+	__type(value, __u8);
+} osp_f_cidr SEC(".maps");
+
+static __always_inline struct osp_counters *counters(void)
+{
+	__u32 set = COUNT_DATA;
+
+	return bpf_map_lookup_elem(&osp_count, &set);
+}
+
+#define ctl_count(field)							\
+	do {									\
+		__u32 set_ = COUNT_CTL;						\
+		struct osp_counters *cnt_ = bpf_map_lookup_elem(&osp_count, &set_); \
+										\
+		if (cnt_)							\
+			__sync_fetch_and_add(&cnt_->field, 1);			\
+	} while (0)
+
+#endif
