@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* run.c: one loop, one thread: poll the source, hand each event to the recording and the tracker,
+ * whose records go to the sinks. Time is the events'; the real clock only paces the polling.
+ */
+#include "agent/run.h"
+#include "agent/base/log.h"
+#include "agent/ledger.h"
+#include "agent/oev.h"
+#include "agent/source_replay.h"
+#include "agent/source_synth.h"
+#include "sinks/host.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_MS 1000000ull
+#define NS_PER_S 1000000000ull
+
+/* A live source is looked at every millisecond while it has something, and twice as seldom each
+ * time it has not. The kernel wakes us earlier when a ring fills.
+ */
+#define WAIT_MIN_NS NS_PER_MS
+#define WAIT_MAX_NS (20 * NS_PER_MS)
+/* So many events at once mean that we are behind: look again without waiting. */
+#define BUSY_EVENTS 8192
+/* Records wait no longer than this for their batch to fill. */
+#define KICK_NS (20 * NS_PER_MS)
+#define HINT_NS (5 * NS_PER_S)
+
+struct agent {
+	const struct osp_conf *conf;
+	struct osp_source *src;
+	struct osp_source_info info;
+	struct osp_tracker *trk;
+	struct osp_sinks *sinks;
+	struct osp_oev *oev;
+	struct osp_ledger led;
+	int signal_fd;
+	bool stop, hinted, started;
+	uint64_t first_ns;		/* event time of the first event */
+	uint64_t ledger_at;		/* event time of the next ledger record */
+	uint64_t ledgers;
+	uint64_t kick_at, hint_at;	/* CLOCK_MONOTONIC */
+};
+
+static uint64_t mono_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- records ------------------------------------------------------------------------------ */
+
+static void take_record(void *ctx, const struct osp_record *rec)
+{
+	struct agent *ag = ctx;
+
+	osp_count(&ag->led, rec->kind == OSP_REC_TRANSACTION ? OSP_ST_REC_TRANSACTION :
+			    rec->kind == OSP_REC_CONNECTION  ? OSP_ST_REC_CONNECTION :
+							       OSP_ST_REC_LEDGER, 1);
+	osp_sinks_offer(ag->sinks, rec);
+	if (ag->conf->count && ag->led.v[OSP_ST_REC_TRANSACTION] >= ag->conf->count)
+		ag->stop = true;
+}
+
+static uint32_t sink_counters(struct agent *ag, struct osp_rec_counter *out, bool with_sinks)
+{
+	return with_sinks ? osp_sinks_counters(ag->sinks, out, OSP_LEDGER_EXTRA_MAX) : 0;
+}
+
+/* The same events must give the same records, and how far a sink has come depends on its thread:
+ * a source that is not live leaves the sinks out until they are drained, at the end.
+ */
+static void offer_ledger(struct agent *ag, const char *when, bool final)
+{
+	struct osp_rec_counter extra[OSP_LEDGER_EXTRA_MAX];
+	struct osp_rec_counter all[OSP_ST_MAX + OSP_LEDGER_EXTRA_MAX];
+	uint32_t extra_n = sink_counters(ag, extra, ag->src->ops->live || final);
+	struct osp_record rec = {
+		.size = sizeof(rec), .kind = OSP_REC_LEDGER,
+		.vantage = strcmp(ag->info.origin, "synthetic") ? OSP_VANTAGE_SYSCALL :
+								  OSP_VANTAGE_SYNTHETIC,
+		.ts_ns = (int64_t)osp_tracker_now(ag->trk) + osp_tracker_wall_off(ag->trk),
+	};
+
+	rec.id[0] = (uint64_t)rec.ts_ns;
+	rec.id[1] = ++ag->ledgers;
+	rec.str[OSP_S_WHEN] = osp_slice_str(when);
+	rec.str[OSP_S_AGENT] = osp_slice_str(OSP_VERSION);
+	rec.str[OSP_S_MODE] = osp_slice_str(ag->info.mode);
+	rec.str[OSP_S_ORIGIN] = osp_slice_str(ag->info.origin);
+	rec.str[OSP_S_HOSTNAME] = osp_slice_str(ag->info.host);
+	rec.str[OSP_S_KERNEL] = osp_slice_str(ag->info.kernel);
+	rec.str[OSP_S_BOOT_ID] = osp_slice_str(ag->info.boot_id);
+	rec.ledger.closed = osp_ledger_closes(&ag->led, extra, extra_n, final, NULL, 0);
+	rec.ledger.counter_n = osp_ledger_counters(&ag->led, extra, extra_n, all);
+	rec.ledger.counter = all;
+	rec.ledger.wall_off_ns = osp_tracker_wall_off(ag->trk);
+	take_record(ag, &rec);
+}
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+static void ledger_when_due(struct agent *ag, uint64_t now)
+{
+	if (!ag->started) {
+		ag->started = true;
+		ag->first_ns = now;
+		ag->ledger_at = now + ag->conf->ledger_interval_ns;
+		offer_ledger(ag, "start", false);
+	} else if (ag->conf->ledger_interval_ns && now >= ag->ledger_at) {
+		ag->ledger_at = now + ag->conf->ledger_interval_ns;
+		offer_ledger(ag, "interval", false);
+	}
+}
+
+static int take_event(void *ctx, const struct osp_ev_hdr *ev)
+{
+	struct agent *ag = ctx;
+
+	if (ag->oev)
+		osp_oev_write(ag->oev, ev);
+	if (ev->kind == OSP_EV_LOST)
+		osp_ledger_source(&ag->led, (const struct osp_ev_lost *)ev);
+	osp_tracker_event(ag->trk, ev);
+	if (ev->kind == OSP_EV_TICK || !ag->started)
+		ledger_when_due(ag, osp_tracker_now(ag->trk));
+	if (ag->conf->duration_ns &&
+	    osp_tracker_now(ag->trk) - ag->first_ns >= ag->conf->duration_ns)
+		ag->stop = true;
+	return ag->stop ? -ECANCELED : 0;
+}
+
+/* ---- signals and waiting -------------------------------------------------------------------- */
+
+static int catch_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	/* Before any thread is made, so that none of them takes one. */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void take_signals(struct agent *ag)
+{
+	struct signalfd_siginfo si;
+
+	while (read(ag->signal_fd, &si, sizeof(si)) == sizeof(si)) {
+		if (si.ssi_signo == SIGHUP)
+			osp_sinks_reopen(ag->sinks);
+		else
+			ag->stop = true;
+	}
+}
+
+static void wait_ns(struct agent *ag, uint64_t ns)
+{
+	struct pollfd fds[2] = {
+		{ .fd = ag->signal_fd, .events = POLLIN },
+		{ .fd = ag->src->ops->wait_fd ? ag->src->ops->wait_fd(ag->src) : -1,
+		  .events = POLLIN },
+	};
+	struct timespec ts = { .tv_nsec = (long)ns };
+
+	ppoll(fds, 2, &ts, NULL);
+}
+
+static bool asked_to_stop(void *ctx)
+{
+	struct agent *ag = ctx;
+
+	take_signals(ag);
+	return ag->stop;
+}
+
+/* On an idle machine the first sight is not silence. */
+static void hint(struct agent *ag, uint64_t now)
+{
+	char what[256];
+
+	if (ag->hinted || !ag->src->ops->live)
+		return;
+	if (ag->led.v[OSP_ST_TXN_BEGUN]) {
+		ag->hinted = true;
+	} else if (now >= ag->hint_at) {
+		ag->hinted = true;
+		osp_filter_describe(&ag->conf->filter, what, sizeof(what));
+		osp_info("no HTTP seen yet, watching %s; to see some, in another terminal: "
+			 "python3 -m http.server 8000 & sleep 1; curl -s http://127.0.0.1:8000/ "
+			 ">/dev/null; kill %%1", what);
+	}
+}
+
+static int loop(struct agent *ag)
+{
+	const struct osp_source_ops *ops = ag->src->ops;
+	uint64_t wait = WAIT_MIN_NS;
+	int n = 0;
+
+	ag->hint_at = mono_ns() + HINT_NS;
+	while (!ag->stop) {
+		uint64_t now;
+
+		n = ops->poll(ag->src, take_event, ag);
+		if (n < 0)
+			break;
+		take_signals(ag);
+		now = mono_ns();
+		if (osp_sinks_pending(ag->sinks) && (now >= ag->kick_at || !n)) {
+			osp_sinks_kick(ag->sinks);
+			ag->kick_at = now + KICK_NS;
+		}
+		if (osp_sinks_gone(ag->sinks)) {
+			osp_info("nobody reads the output any more");
+			ag->stop = true;
+		}
+		hint(ag, now);
+		if (!ops->live || n >= BUSY_EVENTS)
+			continue;
+		wait = n ? WAIT_MIN_NS : wait * 2 > WAIT_MAX_NS ? WAIT_MAX_NS : wait * 2;
+		wait_ns(ag, wait);
+	}
+	return n == -ENODATA || n == -ECANCELED || n >= 0 ? 0 : n;
+}
+
+/* What is under way in the source still comes through, whatever made us stop. */
+static int finish_source(struct agent *ag)
+{
+	int n;
+
+	if (!ag->src->ops->live)
+		return 0;
+	ag->src->ops->stop(ag->src);
+	do {
+		/* take_event() asks to stop after each event now; that ends one poll, not this. */
+		n = ag->src->ops->poll(ag->src, take_event, ag);
+	} while (n >= 0 || n == -ECANCELED);
+	return n == -ENODATA ? 0 : n;
+}
+
+/* ---- start and end -------------------------------------------------------------------------- */
+
+static int open_sinks(struct agent *ag)
+{
+	const char *def = isatty(STDOUT_FILENO) ? "console" : "jsonl";
+	char why[512];
+	int err = osp_sinks_new(&ag->sinks);
+
+	if (err)
+		return OSP_EXIT_RUNTIME;
+	for (uint32_t i = 0; i < (ag->conf->sink_n ? ag->conf->sink_n : 1); i++) {
+		const char *spec = ag->conf->sink_n ? ag->conf->sink[i] : def;
+
+		if (osp_sinks_add(ag->sinks, spec, why, sizeof(why))) {
+			osp_err("--sink %s: %s", spec, why);
+			return OSP_EXIT_USAGE;
+		}
+	}
+	err = osp_sinks_open(ag->sinks, why, sizeof(why));
+	if (err) {
+		osp_err("%s", why);
+		return err == -EINVAL ? OSP_EXIT_CONFIG : OSP_EXIT_RUNTIME;
+	}
+	osp_sinks_give_up(ag->sinks, asked_to_stop, ag);
+	return 0;
+}
+
+static int open_source(struct agent *ag)
+{
+	const struct osp_conf *conf = ag->conf;
+	char why[512];
+	int err;
+
+	if (conf->replay) {
+		err = osp_source_replay_new(&ag->src, conf->replay);
+		return err ? OSP_EXIT_RUNTIME : 0;
+	}
+	if (conf->synthetic) {
+		err = osp_source_synth_new(&ag->src, conf->synth, why, sizeof(why));
+		if (err)
+			osp_err("--synthetic: %s", why);
+		return !err ? 0 : err == -EINVAL ? OSP_EXIT_USAGE : OSP_EXIT_RUNTIME;
+	}
+#if OSP_HAVE_BPF
+	err = osp_source_bpf_new(&ag->src, &conf->bpf);
+	return !err ? 0 : err == -EPERM ? OSP_EXIT_NOPERM : OSP_EXIT_RUNTIME;
+#else
+	osp_err("built without kernel programs (BPF=0): --replay and --synthetic work");
+	return OSP_EXIT_RUNTIME;
+#endif
+}
+
+static int open_rest(struct agent *ag)
+{
+	int err;
+
+	ag->src->ops->info(ag->src, &ag->info);
+	osp_sinks_block(ag->sinks, !ag->src->ops->live);
+	err = osp_tracker_new(&ag->trk, &ag->conf->trk, &ag->info, &ag->led, take_record, ag);
+	if (err) {
+		osp_err("%s", strerror(-err));
+		return OSP_EXIT_RUNTIME;
+	}
+	if (ag->conf->record && osp_oev_open(&ag->oev, ag->conf->record, &ag->info))
+		return OSP_EXIT_RUNTIME;
+	return 0;
+}
+
+static void say_ready(struct agent *ag)
+{
+	char what[256];
+
+	if (!ag->src->ops->live)
+		return;
+	osp_filter_describe(&ag->conf->filter, what, sizeof(what));
+	osp_info("ready: watching %s, mode %s", what, ag->info.mode);
+	/* Loss is decided by how soon we run again, not by how fast. Best effort. */
+	setpriority(PRIO_PROCESS, 0, -10);
+}
+
+static void finish(struct agent *ag)
+{
+	struct osp_rec_counter extra[OSP_LEDGER_EXTRA_MAX];
+	uint64_t deadline = mono_ns() + ag->conf->stop_timeout_ns;
+
+	osp_tracker_finish(ag->trk);
+	osp_sinks_drain(ag->sinks, deadline);
+	if (!ag->started)
+		offer_ledger(ag, "start", false);
+	offer_ledger(ag, "exit", true);
+	osp_sinks_close(ag->sinks, deadline);
+	osp_ledger_print(stderr, &ag->led, extra, sink_counters(ag, extra, true));
+}
+
+int osp_run(const struct osp_conf *conf)
+{
+	struct agent *ag = calloc(1, sizeof(*ag));
+	int rc;
+
+	if (!ag)
+		return OSP_EXIT_RUNTIME;
+	ag->conf = conf;
+	ag->signal_fd = catch_signals();
+	rc = open_sinks(ag);
+	if (!rc)
+		rc = open_source(ag);
+	if (!rc)
+		rc = open_rest(ag);
+	if (!rc) {
+		say_ready(ag);
+		if (loop(ag) || finish_source(ag))
+			rc = OSP_EXIT_RUNTIME;
+		finish(ag);
+	}
+	if (osp_oev_close(ag->oev))
+		rc = OSP_EXIT_RUNTIME;
+	osp_tracker_free(ag->trk);
+	osp_sinks_free(ag->sinks);
+	if (ag->src)
+		ag->src->ops->close(ag->src);
+	close(ag->signal_fd);
+	free(ag);
+	return rc;
+}

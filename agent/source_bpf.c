@@ -1,0 +1,836 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* source_bpf.c: loads the kernel side, attaches it, and hands its events over in one order.
+ *
+ * Two rings: data, and control (open, shut, close, process), which a flood of data cannot fill.
+ * They are merged by time stamp, with two promises to whoever takes the events: the OPEN and PROC
+ * that a data call caused come before its DATA, and the DATA of a connection comes before its
+ * CLOSE. See drain().
+ *
+ * What the kernel cannot say is added here, so that a recording has it, too: the executable and
+ * cgroup path of a process, and base positions and roles of connections that were open before us.
+ */
+#include "agent/source_bpf.h"
+#include "agent/base/log.h"
+#include "agent/procfs.h"
+#include "agent/ring.h"
+#include "bpf/osp_shared.h"
+
+#include "bpf/osprey.skel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S 1000000000ull
+#define TICK_NS (100 * 1000000ull)
+#define LOST_NS NS_PER_S
+#define DEFER_MAX 4096
+#define NETNS_MAX 4096
+
+/* include/net/tcp_states.h */
+#define TCP_ESTABLISHED 1
+#define TCP_CLOSE 7
+#define TCP_LISTEN 10
+
+/* A CLOSE or SHUT read too early: see drain(). */
+union deferred {
+	struct osp_ev_hdr h;
+	struct osp_ev_shut shut;
+	struct osp_ev_close close;
+};
+
+struct bpf_source {
+	struct osp_source src;
+	struct osprey_bpf *skel;
+	struct osp_ring data, ctl;
+	int wait_fd;
+	bool stopped, ended;
+	uint64_t tick_at, lost_at;	/* CLOCK_BOOTTIME ns of the next one */
+	uint64_t taken;			/* events read from the rings */
+	union deferred *defer;
+	uint32_t defer_n;
+	struct osp_seed *seed;		/* sorted by conn */
+	size_t seed_n;
+	int cpus;
+	struct osp_counters *percpu;
+	const char *mode;
+	const struct osp_filter *filter;
+	char host[65], kernel[65], boot_id[40];
+};
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* Wall clock minus boot clock: the wall clock is read between two reads of the other. */
+static int64_t wall_off(void)
+{
+	uint64_t before = clock_ns(CLOCK_BOOTTIME);
+	uint64_t wall = clock_ns(CLOCK_REALTIME);
+	uint64_t after = clock_ns(CLOCK_BOOTTIME);
+
+	return (int64_t)(wall - (before + (after - before) / 2));
+}
+
+/* ---- what the kernel can't say ---------------------------------------------------------- */
+
+static int by_conn(const void *a, const void *b)
+{
+	const struct osp_seed *x = a, *y = b;
+
+	return x->open.conn < y->open.conn ? -1 : x->open.conn > y->open.conn;
+}
+
+/* A connection that was open before us, at its first data: what the scan at start knows of it. */
+static const struct osp_ev_open *with_seed(struct bpf_source *src, const struct osp_ev_open *open)
+{
+	struct osp_seed key = { .open.conn = open->conn }, *seed;
+
+	if (open->how != OSP_OPEN_SIGHT || !src->seed_n)
+		return open;
+	seed = bsearch(&key, src->seed, src->seed_n, sizeof(key), by_conn);
+	return seed ? &seed->open : open;
+}
+
+static int with_names(const struct osp_ev_proc *proc, osp_ev_fn fn, void *ctx)
+{
+	struct {
+		struct osp_ev_proc proc;
+		char str[4096 + 4096 + 8];
+	} full = { .proc = *proc };
+	size_t exe = 0, cgroup = 0;
+
+	if (osp_procfs_is(proc->tgid, proc->start_ns)) {
+		exe = osp_procfs_exe(proc->tgid, full.str, 4096);
+		exe += exe ? 1 : 0;
+		cgroup = osp_procfs_cgroup(proc->tgid, full.str + exe, 4096);
+		cgroup += cgroup ? 1 : 0;
+	}
+	full.proc.str_len[0] = (uint16_t)exe;
+	full.proc.str_len[1] = (uint16_t)cgroup;
+	full.proc.h.len = (uint32_t)(sizeof(full.proc) + exe + cgroup);
+	return fn(ctx, &full.proc.h);
+}
+
+static int hand_over(struct bpf_source *src, const struct osp_ev_hdr *ev, osp_ev_fn fn, void *ctx)
+{
+	if (ev->kind == OSP_EV_OPEN)
+		ev = &with_seed(src, (const struct osp_ev_open *)ev)->h;
+	else if (ev->kind == OSP_EV_PROC)
+		return with_names((const struct osp_ev_proc *)ev, fn, ctx);
+	return fn(ctx, ev);
+}
+
+/* ---- counters and clock ----------------------------------------------------------------- */
+
+/* Runs of a program that found another one on the same CPU; 0 before 5.12. */
+static uint64_t missed_runs(struct bpf_source *src)
+{
+	const struct bpf_program *const progs[] = {
+		src->skel->progs.osp_sock_send, src->skel->progs.osp_sock_recv,
+		src->skel->progs.osp_sys_exit, src->skel->progs.osp_sys_exit_plain,
+		src->skel->progs.osp_set_state, src->skel->progs.osp_destroy,
+	};
+	uint64_t missed = 0;
+
+	for (size_t i = 0; i < sizeof(progs) / sizeof(*progs); i++) {
+		struct bpf_prog_info info = {};
+		__u32 len = sizeof(info);
+		int fd = bpf_program__fd(progs[i]);
+
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len))
+			missed += info.recursion_misses;
+	}
+	return missed;
+}
+
+/* The kernel's counters, all CPUs and both sets (COUNT_DATA, COUNT_CTL) added up. */
+static void read_counters(struct bpf_source *src, struct osp_ev_lost *ev)
+{
+	uint64_t *sum = (uint64_t *)(ev + 1) - sizeof(struct osp_counters) / 8;
+	int fd = bpf_map__fd(src->skel->maps.osp_count);
+	uint32_t sets = bpf_map__max_entries(src->skel->maps.osp_count);
+
+	memset(ev, 0, sizeof(*ev));
+	ev->h = (struct osp_ev_hdr){ .len = sizeof(*ev), .abi = OSP_EV_ABI, .kind = OSP_EV_LOST,
+				     .ts_ns = clock_ns(CLOCK_BOOTTIME) };
+	for (uint32_t set = 0; set < sets; set++) {
+		if (bpf_map_lookup_elem(fd, &set, src->percpu))
+			continue;
+		for (int cpu = 0; cpu < src->cpus; cpu++)
+			for (size_t i = 0; i < sizeof(struct osp_counters) / 8; i++)
+				sum[i] += ((uint64_t *)&src->percpu[cpu])[i];
+	}
+	ev->lost[OSP_LOST_NESTED] = missed_runs(src);
+	ev->seen += ev->lost[OSP_LOST_NESTED];
+}
+
+static int tick(struct bpf_source *src, uint64_t now, osp_ev_fn fn, void *ctx)
+{
+	struct osp_ev_tick ev = {
+		.h = { .len = sizeof(ev), .abi = OSP_EV_ABI, .kind = OSP_EV_TICK, .ts_ns = now },
+		.wall_off_ns = wall_off(),
+	};
+
+	src->tick_at = now + TICK_NS;
+	return fn(ctx, &ev.h);
+}
+
+static int report_lost(struct bpf_source *src, osp_ev_fn fn, void *ctx)
+{
+	struct osp_ev_lost ev;
+
+	read_counters(src, &ev);
+	src->lost_at = ev.h.ts_ns + LOST_NS;
+	return fn(ctx, &ev.h);
+}
+
+/* ---- the rings -------------------------------------------------------------------------- */
+
+static bool ends_something(const struct osp_ev_hdr *ev)
+{
+	return ev->kind == OSP_EV_CLOSE || ev->kind == OSP_EV_SHUT;
+}
+
+/* The well-formed event at the head of a ring, NULL if there is none below the mark. */
+static const struct osp_ev_hdr *head(struct bpf_source *src, struct osp_ring *ring,
+				     unsigned long mark, int *busy)
+{
+	const struct osp_ev_hdr *ev;
+	uint32_t size;
+
+	for (;;) {
+		ev = osp_ring_peek(ring, mark, &size, busy);
+		if (!ev || !osp_event_check(ev, size))
+			return ev;
+		osp_warn("an event from the kernel is malformed (kind %u, %u bytes)", ev->kind,
+			 ev->len);
+		osp_ring_next(ring);
+	}
+}
+
+/* Everything that is in the rings now, merged by time. The marks make the two promises:
+ *
+ *   ctl_early   taken first: a CLOSE below it has all its DATA below data_mark
+ *   data_mark   then
+ *   ctl_mark    taken last: a DATA below data_mark has its OPEN below it
+ *
+ * A CLOSE between ctl_early and ctl_mark waits in defer[] for the next round. An event that its
+ * producer has not finished holds up both rings: what is behind it may depend on it.
+ */
+static int drain(struct bpf_source *src, osp_ev_fn fn, void *ctx)
+{
+	unsigned long ctl_early = osp_ring_mark(&src->ctl);
+	unsigned long data_mark = osp_ring_mark(&src->data);
+	unsigned long ctl_mark = osp_ring_mark(&src->ctl);
+	uint32_t old = src->defer_n, next = 0;
+	int n = 0, busy, rc = 0;
+
+	for (;;) {
+		const struct osp_ev_hdr *d, *c, *e, *ev;
+
+		d = head(src, &src->data, data_mark, &busy);
+		if (busy)
+			break;
+		c = head(src, &src->ctl, ctl_mark, &busy);
+		if (busy)
+			break;
+		if (c && (long)(src->ctl.pos - ctl_early) >= 0 && ends_something(c)) {
+			if (src->defer_n == DEFER_MAX)
+				break;
+			memcpy(&src->defer[src->defer_n++], c, c->len);
+			osp_ring_next(&src->ctl);
+			continue;
+		}
+		e = next < old ? &src->defer[next].h : NULL;
+		ev = c && (!d || c->ts_ns <= d->ts_ns) ? c : d;
+		if (e && (!ev || e->ts_ns <= ev->ts_ns))
+			ev = e;
+		if (!ev)
+			break;
+		rc = hand_over(src, ev, fn, ctx);
+		if (ev == e)
+			next++;
+		else
+			osp_ring_next(ev == c ? &src->ctl : &src->data), src->taken++;
+		n++;
+		if (rc < 0)
+			break;
+	}
+	src->taken += src->defer_n - old;
+	memmove(src->defer, src->defer + next, (src->defer_n - next) * sizeof(*src->defer));
+	src->defer_n -= next;
+	osp_ring_publish(&src->data);
+	osp_ring_publish(&src->ctl);
+	return rc < 0 ? rc : n;
+}
+
+/* After the programs are detached: until every event they made is here. Producers are at most in
+ * the middle of an event, so this ends by itself; the deadline is for a kernel that miscounts.
+ */
+static int drain_rest(struct bpf_source *src, osp_ev_fn fn, void *ctx)
+{
+	uint64_t deadline = clock_ns(CLOCK_MONOTONIC) + NS_PER_S;
+	struct osp_ev_lost ev;
+	int rc;
+
+	do {
+		do {
+			rc = drain(src, fn, ctx);
+			if (rc < 0)
+				return rc;
+		} while (rc > 0 || src->defer_n);
+		read_counters(src, &ev);
+		if (src->taken >= ev.delivered)
+			break;
+		usleep(1000);
+	} while (clock_ns(CLOCK_MONOTONIC) < deadline);
+	if (src->taken != ev.delivered)
+		osp_warn("the kernel made %llu events, %llu arrived",
+			 (unsigned long long)ev.delivered, (unsigned long long)src->taken);
+	return fn(ctx, &ev.h);
+}
+
+static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
+{
+	struct bpf_source *src = (struct bpf_source *)base;
+	uint64_t now = clock_ns(CLOCK_BOOTTIME);
+	int n, rc = 0;
+
+	if (src->ended)
+		return -ENODATA;
+	if (src->stopped) {
+		src->ended = true;
+		rc = drain_rest(src, fn, ctx);
+		if (rc >= 0)
+			rc = tick(src, clock_ns(CLOCK_BOOTTIME), fn, ctx);
+		return rc < 0 ? rc : 1;
+	}
+	__atomic_store_n(&src->skel->bss->osp_live.sleeping, 0, __ATOMIC_RELAXED);
+	n = drain(src, fn, ctx);
+	if (n < 0)
+		return n;
+	if (now >= src->tick_at)
+		rc = tick(src, now, fn, ctx);
+	if (rc >= 0 && now >= src->lost_at)
+		rc = report_lost(src, fn, ctx);
+	if (rc < 0)
+		return rc;
+	if (!n)
+		__atomic_store_n(&src->skel->bss->osp_live.sleeping, 1, __ATOMIC_RELAXED);
+	return n;
+}
+
+static int bpf_wait_fd(const struct osp_source *base)
+{
+	return ((const struct bpf_source *)base)->wait_fd;
+}
+
+static void bpf_stop(struct osp_source *base)
+{
+	struct bpf_source *src = (struct bpf_source *)base;
+
+	if (src->stopped)
+		return;
+	osprey_bpf__detach(src->skel);
+	src->stopped = true;
+}
+
+static void bpf_info(const struct osp_source *base, struct osp_source_info *out)
+{
+	const struct bpf_source *src = (const struct bpf_source *)base;
+
+	*out = (struct osp_source_info){ .mode = src->mode, .origin = src->mode,
+					 .host = src->host, .kernel = src->kernel,
+					 .boot_id = src->boot_id, .wall_off_ns = wall_off() };
+}
+
+static void bpf_close(struct osp_source *base)
+{
+	struct bpf_source *src = (struct bpf_source *)base;
+
+	if (!src)
+		return;
+	if (src->wait_fd >= 0)
+		close(src->wait_fd);
+	osp_ring_fini(&src->data);
+	osp_ring_fini(&src->ctl);
+	osprey_bpf__destroy(src->skel);
+	free(src->defer);
+	free(src->percpu);
+	free(src->seed);
+	free(src);
+}
+
+/* ---- filters ---------------------------------------------------------------------------- */
+
+static int put(struct bpf_map *map, const void *key)
+{
+	uint8_t yes = 1;
+
+	return bpf_map_update_elem(bpf_map__fd(map), key, &yes, BPF_ANY) ? -errno : 0;
+}
+
+static int put_entry(struct osprey_bpf *skel, const struct osp_filter_entry *e, uint32_t *classes)
+{
+	uint32_t u32 = (uint32_t)e->num;
+	uint16_t u16 = (uint16_t)e->num;
+
+	switch (e->kind) {
+	case OSP_FILTER_PID:
+		*classes |= OSP_FC_PID;
+		return put(skel->maps.osp_f_pid, &u32);
+	case OSP_FILTER_COMM: {
+		char comm[OSP_COMM_LEN] = {};
+
+		snprintf(comm, sizeof(comm), "%s", e->text);
+		*classes |= OSP_FC_COMM;
+		return put(skel->maps.osp_f_comm, comm);
+	}
+	case OSP_FILTER_EXE: {
+		struct osp_exe_key key = { .ino = e->num, .dev = e->dev };
+
+		*classes |= OSP_FC_EXE;
+		return put(skel->maps.osp_f_exe, &key);
+	}
+	case OSP_FILTER_PORT:
+		*classes |= OSP_FC_PORT;
+		return put(skel->maps.osp_f_port, &u16);
+	case OSP_FILTER_CIDR: {
+		struct osp_cidr_key key = { .prefixlen = e->prefix };
+
+		memcpy(key.addr, e->addr, sizeof(key.addr));
+		*classes |= OSP_FC_CIDR;
+		return put(skel->maps.osp_f_cidr, &key);
+	}
+	case OSP_FILTER_CGROUP:
+		*classes |= OSP_FC_CGROUP;
+		return put(skel->maps.osp_f_cgroup, &e->num);
+	case OSP_FILTER_NETNS:
+		*classes |= OSP_FC_NETNS;
+		return put(skel->maps.osp_f_netns, &u32);
+	case OSP_FILTER_ROLE:
+		*classes |= OSP_FC_ROLE;
+		skel->bss->osp_live.roles |= 1u << e->num;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int put_filters(struct osprey_bpf *skel, const struct osp_filter *flt)
+{
+	uint32_t classes = 0;
+
+	for (size_t i = 0; flt && i < flt->n; i++) {
+		int err = put_entry(skel, &flt->entry[i], &classes);
+
+		if (err) {
+			osp_err("filter %s: %s", flt->entry[i].text, strerror(-err));
+			return err;
+		}
+	}
+	if (flt && flt->follow)
+		classes |= OSP_FC_FOLLOW;
+	skel->bss->osp_live.classes = classes;
+	__atomic_fetch_add(&skel->bss->osp_live.gen, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* ---- what is open already --------------------------------------------------------------- */
+
+struct seeds {
+	struct osp_seed *v;
+	size_t n, room;
+};
+
+static int read_seeds(struct bpf_source *src, struct seeds *out)
+{
+	int link_fd = bpf_link__fd(src->skel->links.osp_iter_tcp);
+	int fd = bpf_iter_create(link_fd), err = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		if (out->room - out->n < 256) {
+			size_t room = out->room ? out->room * 2 : 1024;
+			struct osp_seed *v = realloc(out->v, room * sizeof(*v));
+
+			if (!v) {
+				err = -ENOMEM;
+				break;
+			}
+			out->v = v;
+			out->room = room;
+		}
+		/* Whole records only: the iterator's reads end at one. */
+		n = read(fd, out->v + out->n, (out->room - out->n) * sizeof(*out->v));
+		if (n < 0 && errno == EAGAIN)
+			continue;
+		if (n <= 0)
+			break;
+		out->n += (size_t)n / sizeof(*out->v);
+	}
+	close(fd);
+	return err;
+}
+
+/* iter/tcp shows one network namespace, that of the thread which reads it. */
+static int read_seeds_in(struct bpf_source *src, struct seeds *out, const char *ns_path)
+{
+	int fd = open(ns_path, O_RDONLY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return -errno;
+	err = setns(fd, CLONE_NEWNET) ? -errno : read_seeds(src, out);
+	close(fd);
+	return err;
+}
+
+static void read_other_netns(struct bpf_source *src, struct seeds *out, ino_t own)
+{
+	DIR *dir = opendir("/proc");
+	ino_t *done = calloc(NETNS_MAX, sizeof(*done));
+	struct dirent *de;
+	size_t n = 0, i;
+
+	if (!dir || !done)
+		goto out;
+	done[n++] = own;
+	while ((de = readdir(dir)) && n < NETNS_MAX) {
+		char path[300];
+		struct stat st;
+
+		if (*de->d_name < '0' || *de->d_name > '9')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/ns/net", de->d_name);
+		if (stat(path, &st))
+			continue;
+		for (i = 0; i < n && done[i] != st.st_ino; i++)
+			;
+		if (i < n)
+			continue;
+		done[n++] = st.st_ino;
+		read_seeds_in(src, out, path);
+	}
+out:
+	free(done);
+	if (dir)
+		closedir(dir);
+}
+
+static int by_listener(const void *a, const void *b)
+{
+	const struct osp_tuple *x = &((const struct osp_seed *)a)->open.tuple;
+	const struct osp_tuple *y = &((const struct osp_seed *)b)->open.tuple;
+
+	if (x->netns != y->netns)
+		return x->netns < y->netns ? -1 : 1;
+	return (int)x->lport - (int)y->lport;
+}
+
+static bool is_local(const struct osp_tuple *t)
+{
+	static const uint8_t v4[13] = { [10] = 0xff, [11] = 0xff, [12] = 127 };
+	static const uint8_t v6[16] = { [15] = 1 };
+
+	return !memcmp(t->remote, v4, 13) || !memcmp(t->remote, v6, 16) ||
+	       !memcmp(t->local, t->remote, 16);
+}
+
+/* A listening socket with the connection's local port makes it the server's end; one with the
+ * remote port, and the peer on this host, the client's.
+ */
+static void seed_role(struct osp_seed *seed, const struct osp_seed *listen, size_t listen_n)
+{
+	struct osp_seed key = { .open.tuple = { .netns = seed->open.tuple.netns,
+						.lport = seed->open.tuple.lport } };
+
+	if (bsearch(&key, listen, listen_n, sizeof(key), by_listener)) {
+		seed->open.role = OSP_ROLE_SERVER;
+		seed->open.role_from = OSP_FROM_LISTEN;
+		return;
+	}
+	key.open.tuple.lport = seed->open.tuple.rport;
+	if (is_local(&seed->open.tuple) &&
+	    bsearch(&key, listen, listen_n, sizeof(key), by_listener)) {
+		seed->open.role = OSP_ROLE_CLIENT;
+		seed->open.role_from = OSP_FROM_LISTEN;
+	}
+}
+
+/* Fails soft: without it such connections have no known role until they speak. */
+static void find_seeds(struct bpf_source *src)
+{
+	struct seeds all = {}, listen = {};
+	struct stat st;
+	int own, err;
+
+	if (!src->skel->links.osp_iter_tcp)
+		return;
+	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	err = read_seeds(src, &all);
+	if (!err && own >= 0 && !fstat(own, &st)) {
+		read_other_netns(src, &all, st.st_ino);
+		if (setns(own, CLONE_NEWNET))
+			osp_warn("cannot return to our network namespace: %s", strerror(errno));
+	}
+	if (own >= 0)
+		close(own);
+	listen.v = calloc(all.n ? all.n : 1, sizeof(*listen.v));
+	if (err || !listen.v) {
+		osp_warn("connections open already are not known: %s",
+			 strerror(err ? -err : ENOMEM));
+		goto out;
+	}
+	for (size_t i = 0; i < all.n; i++)
+		if (all.v[i].state == TCP_LISTEN)
+			listen.v[listen.n++] = all.v[i];
+	qsort(listen.v, listen.n, sizeof(*listen.v), by_listener);
+	for (size_t i = 0; i < all.n; i++) {
+		if (all.v[i].state == TCP_LISTEN || all.v[i].state == TCP_CLOSE)
+			continue;
+		seed_role(&all.v[i], listen.v, listen.n);
+		all.v[src->seed_n++] = all.v[i];
+	}
+	qsort(all.v, src->seed_n, sizeof(*all.v), by_conn);
+	src->seed = all.v;
+	all.v = NULL;
+out:
+	free(all.v);
+	free(listen.v);
+}
+
+/* ---- start ------------------------------------------------------------------------------ */
+
+static int libbpf_print(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	/* One level lower than ours: its warnings about optional things are not the user's. The
+	 * verifier's log comes as one message of many lines, so it goes out as it is.
+	 */
+	if (!osp_log_on(OSP_LOG_DBG) || level == LIBBPF_DEBUG)
+		return 0;
+	return vfprintf(stderr, fmt, ap);
+}
+
+/* CAP_BPF and CAP_PERFMON came in 5.8; CAP_SYS_ADMIN includes both. */
+static int check_privilege(void)
+{
+	struct __user_cap_header_struct hdr = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct cap[2] = {};
+	uint64_t have;
+
+	if (syscall(SYS_capget, &hdr, cap))
+		return -errno;
+	have = cap[0].effective | (uint64_t)cap[1].effective << 32;
+	if (have & (1ull << CAP_SYS_ADMIN))
+		return 0;
+	if ((have & (1ull << CAP_BPF)) && (have & (1ull << CAP_PERFMON)))
+		return 0;
+	osp_err("needs root, or the capabilities CAP_BPF and CAP_PERFMON (missing: %s%s%s); "
+		"--synthetic and --replay need none",
+		have & (1ull << CAP_BPF) ? "" : "CAP_BPF",
+		have & ((1ull << CAP_BPF) | (1ull << CAP_PERFMON)) ? "" : ", ",
+		have & (1ull << CAP_PERFMON) ? "" : "CAP_PERFMON");
+	return -EPERM;
+}
+
+/* Sock mode needs the tracepoints of 6.3 (commit 6e6eda44b939) and their socket as an argument. */
+static int pick_mode(enum osp_capture_mode want, enum osp_capture *capture, bool *has_cookie,
+		     bool *has_loop)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool sock;
+
+	if (!btf) {
+		osp_err("this kernel has no type information (/sys/kernel/btf/vmlinux): "
+			"it needs CONFIG_DEBUG_INFO_BTF");
+		return -ENOTSUP;
+	}
+	sock = btf__find_by_name_kind(btf, "btf_trace_sock_send_length", BTF_KIND_TYPEDEF) > 0 &&
+	       btf__find_by_name_kind(btf, "btf_trace_sock_recv_length", BTF_KIND_TYPEDEF) > 0;
+	/* The helper for tracing programs has its own function from 5.12 on. */
+	*has_cookie = btf__find_by_name_kind(btf, "bpf_get_socket_ptr_cookie", BTF_KIND_FUNC) > 0;
+	*has_loop = btf__find_by_name_kind(btf, "bpf_loop", BTF_KIND_FUNC) > 0;
+	btf__free(btf);
+	if (want == OSP_MODE_SOCK && !sock) {
+		osp_err("--capture=sock needs the tracepoints sock:sock_send_length and "
+			"sock_recv_length (Linux 6.3); --capture=syscall works here");
+		return -ENOTSUP;
+	}
+	*capture = want == OSP_MODE_SYSCALL || !sock ? OSP_CAPTURE_SYSCALL : OSP_CAPTURE_SOCK;
+	return 0;
+}
+
+static uint64_t ring_size(uint64_t bytes)
+{
+	uint64_t size = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	while (size < bytes && size < 1ull << 31)
+		size <<= 1;
+	return size;
+}
+
+static void choose_programs(struct osprey_bpf *skel, enum osp_capture capture, bool has_cookie,
+			    bool has_loop, bool follow)
+{
+	bool sock = capture == OSP_CAPTURE_SOCK;
+
+	bpf_program__set_autoload(skel->progs.osp_sock_send, sock);
+	bpf_program__set_autoload(skel->progs.osp_sock_recv, sock);
+	bpf_program__set_autoload(skel->progs.osp_sys_exit, !sock && has_loop);
+	bpf_program__set_autoload(skel->progs.osp_sys_exit_plain, !sock && !has_loop);
+	bpf_program__set_autoload(skel->progs.osp_fork, follow);
+	/* Its connections are known by their cookies only. */
+	bpf_program__set_autoload(skel->progs.osp_iter_tcp, has_cookie);
+}
+
+static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
+{
+	enum osp_capture capture;
+	bool has_cookie, has_loop;
+	int err;
+
+	err = pick_mode(conf->mode, &capture, &has_cookie, &has_loop);
+	if (err)
+		return err;
+	src->mode = capture == OSP_CAPTURE_SOCK ? "sock" : "syscall";
+	src->skel = osprey_bpf__open();
+	if (!src->skel) {
+		err = -errno;
+		osp_err("cannot open the kernel programs: %s", strerror(-err));
+		return err;
+	}
+	src->skel->rodata->osp_knobs = (struct osp_knobs){
+		.capture = capture, .self_tgid = (uint32_t)getpid(), .call_cap = conf->call_cap,
+		.wake_bytes = (uint32_t)(ring_size(conf->ring_bytes) / 16),
+		.has_cookie = has_cookie,
+	};
+	choose_programs(src->skel, capture, has_cookie, has_loop,
+			conf->filter && conf->filter->follow);
+	bpf_map__set_max_entries(src->skel->maps.osp_data, (uint32_t)ring_size(conf->ring_bytes));
+	bpf_map__set_max_entries(src->skel->maps.osp_ctl, (uint32_t)ring_size(conf->ctl_bytes));
+	bpf_map__set_max_entries(src->skel->maps.osp_scratch, (uint32_t)src->cpus);
+	err = osprey_bpf__load(src->skel);
+	if (err)
+		osp_err("the kernel refuses the programs: %s (-v shows its reasons)",
+			strerror(-err));
+	return err;
+}
+
+static int map_rings(struct bpf_source *src, const struct osp_bpf_conf *conf)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+	int data_fd = bpf_map__fd(src->skel->maps.osp_data);
+	int err;
+
+	err = osp_ring_init(&src->data, data_fd, ring_size(conf->ring_bytes));
+	if (!err)
+		err = osp_ring_init(&src->ctl, bpf_map__fd(src->skel->maps.osp_ctl),
+				    ring_size(conf->ctl_bytes));
+	if (err) {
+		osp_err("cannot map the event rings: %s", strerror(-err));
+		return err;
+	}
+	/* Edge-triggered: only a forced wake-up counts, not that there is data. */
+	src->wait_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (src->wait_fd < 0 || epoll_ctl(src->wait_fd, EPOLL_CTL_ADD, data_fd, &ev))
+		return -errno;
+	return 0;
+}
+
+/* Seeds are looked for after this: a connection that speaks in between is seen like any other,
+ * whatever of it the scan tells later.
+ */
+static int attach(struct bpf_source *src)
+{
+	int err = osprey_bpf__attach(src->skel);
+
+	if (err)
+		osp_err("cannot attach the kernel programs: %s", strerror(-err));
+	return err;
+}
+
+static void host_names(struct bpf_source *src)
+{
+	struct utsname un;
+	ssize_t n = 0;
+	int fd;
+
+	if (!uname(&un)) {
+		snprintf(src->host, sizeof(src->host), "%s", un.nodename);
+		snprintf(src->kernel, sizeof(src->kernel), "%s", un.release);
+	}
+	fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, src->boot_id, 36);
+		close(fd);
+	}
+	src->boot_id[n > 0 ? n : 0] = 0;
+}
+
+static const struct osp_source_ops bpf_ops = {
+	.name = "bpf",
+	.poll = bpf_poll,
+	.wait_fd = bpf_wait_fd,
+	.stop = bpf_stop,
+	.info = bpf_info,
+	.close = bpf_close,
+	.live = 1,
+};
+
+int osp_source_bpf_new(struct osp_source **out, const struct osp_bpf_conf *conf)
+{
+	struct bpf_source *src = calloc(1, sizeof(*src));
+	int err = -ENOMEM;
+
+	if (!src)
+		return err;
+	src->src.ops = &bpf_ops;
+	src->wait_fd = -1;
+	src->filter = conf->filter;
+	src->cpus = libbpf_num_possible_cpus();
+	libbpf_set_print(libbpf_print);
+	err = check_privilege();
+	if (err)
+		goto fail;
+	src->percpu = calloc((size_t)src->cpus, sizeof(*src->percpu));
+	src->defer = calloc(DEFER_MAX, sizeof(*src->defer));
+	err = -ENOMEM;
+	if (!src->percpu || !src->defer)
+		goto fail;
+	host_names(src);
+	err = load(src, conf);
+	if (!err)
+		err = put_filters(src->skel, conf->filter);
+	if (!err)
+		err = map_rings(src, conf);
+	if (!err)
+		err = attach(src);
+	if (err)
+		goto fail;
+	find_seeds(src);
+	*out = &src->src;
+	return 0;
+fail:
+	bpf_close(&src->src);
+	return err;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* source_bpf.h: events of this kernel. */
+#ifndef OSP_SOURCE_BPF_H
+#define OSP_SOURCE_BPF_H
+
+#include "agent/filter.h"
+#include "agent/source.h"
+
+enum osp_capture_mode { OSP_MODE_AUTO, OSP_MODE_SOCK, OSP_MODE_SYSCALL };
+
+struct osp_bpf_conf {
+	enum osp_capture_mode mode;
+	uint64_t ring_bytes;	/* data ring; rounded up to a power of two of pages */
+	uint64_t ctl_bytes;	/* control ring */
+	uint32_t call_cap;	/* bytes copied of one call */
+	const struct osp_filter *filter;	/* lives as long as the source */
+};
+
+/* Loads and attaches. 0; -EPERM: a capability is missing, -ENOTSUP: this kernel can't, other
+ * -errno; each logged in one line. On error nothing of ours stays in the kernel.
+ */
+int osp_source_bpf_new(struct osp_source **out, const struct osp_bpf_conf *conf);
+
+/* osprey-agent check-layout: compares what the programs assume with the running kernel, prints a
+ * line per assumption that differs (all of them with verbose). 0: all hold; 1: some don't.
+ */
+int osp_check_layout(bool verbose);
+
+#endif
