@@ -33,6 +33,7 @@ static const struct {
 	{ "inet_sock_set_state", ALWAYS, "sock *, int, int" },
 	{ "tcp_destroy_sock", ALWAYS, "sock *" },
 	{ "sched_process_exec", ALWAYS, "task_struct *" },
+	{ "sched_process_exit", ALWAYS, "task_struct *" },
 	{ "sched_process_fork", OPTIONAL, "task_struct *, task_struct *" },
 };
 
@@ -88,6 +89,9 @@ static const struct {
 	{ "task_struct.nsproxy", 0 },
 	{ "task_struct.comm", 16 },
 	{ "task_struct.mm", 0 },
+	{ "task_struct.flags", 4 },
+	{ "task_struct.signal", 0 },
+	{ "signal_struct.live", 4 },
 	{ "task_struct.cgroups", 0 },
 	{ "pid.level", 4 },
 	{ "pid.numbers", 0 },

@@ -146,7 +146,8 @@ static uint64_t missed_runs(struct bpf_source *src)
 	const struct bpf_program *const progs[] = {
 		src->skel->progs.osp_sock_send, src->skel->progs.osp_sock_recv,
 		src->skel->progs.osp_sys_exit, src->skel->progs.osp_sys_exit_plain,
-		src->skel->progs.osp_set_state, src->skel->progs.osp_destroy,
+		src->skel->progs.osp_established, src->skel->progs.osp_ending,
+		src->skel->progs.osp_destroy,
 	};
 	uint64_t missed = 0;
 

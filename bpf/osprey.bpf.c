@@ -34,6 +34,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define SHUTDOWN_MASK 3
+#define PF_KTHREAD 0x00200000	/* include/linux/sched.h */
 
 /* include/linux/socket.h */
 #define MSG_OOB 0x1
@@ -176,15 +177,8 @@ static __always_inline void emit_call(struct osp_call *call, struct osp_args *a,
 	}
 }
 
-/* A compat (ia32) task has other numbers and other structs: arch/x86/include/asm/thread_info.h,
- * TS_COMPAT.
- */
-static __always_inline bool is_compat(void)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-
-	return BPF_CORE_READ(task, thread_info.status) & 2;
-}
+/* A compat (ia32) call has other numbers and other structs: arch/x86/include/asm/thread_info.h. */
+#define TS_COMPAT 2
 
 /* ---- sock mode ---------------------------------------------------------------------------- */
 
@@ -209,8 +203,8 @@ static __always_inline void mmsg_next(struct osp_args *a, struct osp_call *call,
 }
 
 /* Which calls pass a socket hook, and where their bytes are. */
-static __always_inline void sock_args(struct osp_args *a, struct pt_regs *regs, __u32 dir,
-				      int flags)
+static __always_inline void sock_args(struct osp_args *a, struct task_struct *task,
+				      struct pt_regs *regs, __u32 dir, int flags)
 {
 	__u64 nr = regs->orig_ax;
 
@@ -223,8 +217,8 @@ static __always_inline void sock_args(struct osp_args *a, struct pt_regs *regs, 
 	 * kernel threads (0).
 	 */
 	if (regs->ax != (unsigned long)-ENOSYS)
-		a->cause = OSP_CAUSE_IO_URING;
-	else if (is_compat())
+		a->cause = task->flags & PF_KTHREAD ? OSP_CAUSE_NO_ARGS : OSP_CAUSE_IO_URING;
+	else if (task->thread_info.status & TS_COMPAT)
 		a->cause = OSP_CAUSE_NO_ARGS;
 	else if (dir == OSP_RX && (flags & MSG_TRUNC))
 		a->cause = OSP_CAUSE_MSG_TRUNC;
@@ -248,6 +242,7 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 {
 	struct osp_counters *cnt;
 	struct osp_args a = {};
+	struct task_struct *task;
 	struct osp_call *call;
 	struct pt_regs *regs;
 	struct tcp_sock *tp;
@@ -291,9 +286,10 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 	if (!call)
 		return 0;
 	call->seq = (dir == OSP_TX ? pos.tx_end : pos.rx_end) - ret;
-	regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	task = bpf_get_current_task_btf();
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	call->nr = regs->orig_ax;
-	sock_args(&a, regs, dir, flags);
+	sock_args(&a, task, regs, dir, flags);
 	if (a.how == ARG_MMSG)
 		mmsg_next(&a, call, st);
 	emit_call(call, &a, false);
@@ -372,9 +368,8 @@ static __always_inline bool sys_args(struct osp_sys *sys, struct pt_regs *regs)
 /* fd -> struct sock, NULL for everything that is not a socket. No cache by fd: every dup, close
  * and fd passing would have to keep it right, and the walk costs little more.
  */
-static __always_inline struct sock *sock_of_fd(__u32 fd)
+static __always_inline struct sock *sock_of_fd(struct task_struct *task, __u32 fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
 	struct file **array, *file = NULL;
 	struct socket *sock;
@@ -488,14 +483,16 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 	struct osp_sys sys = {};
 	struct osp_call *call;
 	struct osp_pos pos;
+	struct task_struct *task;
 	struct osp_sk *st;
-	__u64 key;
 	struct sock *sk;
+	__u64 key;
 
 	if (ret <= 0 || !sys_args(&sys, regs))
 		return 0;
-	sk = sock_of_fd(sys.fd);
-	if (!sk || !is_tcp(sk) || is_compat())
+	task = (struct task_struct *)bpf_get_current_task();
+	sk = sock_of_fd(task, sys.fd);
+	if (!sk || !is_tcp(sk) || (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT))
 		return 0;
 	cnt = counters();
 	if (!cnt)
@@ -596,19 +593,26 @@ static __always_inline void established(struct sock *sk, int old)
 	st->role_from = old == TCP_SYN_SENT ? OSP_FROM_CONNECT : OSP_FROM_ACCEPT;
 }
 
+/* Two programs on one tracepoint: a program that is under way on a CPU is passed over there, and
+ * softirq establishes connections in the middle of a process's close().
+ */
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(osp_set_state, struct sock *sk, int old, int new)
+int BPF_PROG(osp_established, struct sock *sk, int old, int new)
+{
+	if (new == TCP_ESTABLISHED && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
+		established(sk, old);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(osp_ending, struct sock *sk, int old, int new)
 {
 	struct osp_pos pos;
 	struct osp_sk *st;
 	int err;
 
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (new == TCP_ESTABLISHED || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	if (new == TCP_ESTABLISHED) {
-		established(sk, old);
-		return 0;
-	}
 	if (old == TCP_SYN_SENT || old == TCP_LISTEN || old == TCP_NEW_SYN_RECV)
 		return 0;
 	st = sk_find(sk);
@@ -708,6 +712,19 @@ int BPF_PROG(osp_exec, struct task_struct *task)
 
 	if (!bpf_map_delete_elem(&osp_procs, &tgid) || (osp_live.classes & OSP_FC_PROCESS))
 		__sync_fetch_and_add(&osp_live.gen, 1);
+	return 0;
+}
+
+/* A pid that ends will be somebody else's. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(osp_exit, struct task_struct *task)
+{
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+
+	if (BPF_CORE_READ(task, signal, live.counter))
+		return 0;	/* other threads of it go on */
+	bpf_map_delete_elem(&osp_procs, &tgid);
+	bpf_map_delete_elem(&osp_f_pid, &tgid);
 	return 0;
 }
 
