@@ -681,6 +681,11 @@ static int pick_mode(enum osp_capture_mode want, enum osp_capture *capture, bool
 	return 0;
 }
 
+static unsigned long kernel_major(const struct bpf_source *src)
+{
+	return strtoul(src->kernel, NULL, 10);
+}
+
 static uint64_t ring_size(uint64_t bytes)
 {
 	uint64_t size = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -724,6 +729,7 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 		.capture = capture, .self_tgid = (uint32_t)getpid(), .call_cap = conf->call_cap,
 		.wake_bytes = (uint32_t)(ring_size(conf->ring_bytes) / 16),
 		.has_cookie = has_cookie,
+		.preemptible = kernel_major(src) >= 7,
 	};
 	choose_programs(src->skel, capture, has_cookie, has_loop,
 			conf->filter && conf->filter->follow);

@@ -15,7 +15,8 @@
 /* One data call (or one message of a vector call) on its way into the ring. It lives in a per-CPU
  * slot, as plain values: so the functions that work on it can be global ones, which the verifier
  * looks at once and not once a call path (static ones made it give up after a million steps).
- * Data hooks do not nest on a CPU: tracepoints run with preemption off, and none fires in softirq.
+ * Data hooks do not nest on a CPU: none fires in softirq, and tracepoints run with preemption off,
+ * or we turn it off (enter_hook()).
  */
 struct osp_call {
 	__u64 ts;
@@ -56,6 +57,24 @@ static __always_inline struct osp_call *this_call(void)
 	__u32 slot = SLOT_DATA;
 
 	return bpf_map_lookup_elem(&osp_calls, &slot);
+}
+
+/* From 7.0 on tracepoints are preemptible, and a program that is preempted makes the kernel pass
+ * over all its other runs on that CPU meanwhile (counted as nested). 6.10 has what prevents it.
+ */
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+
+static __always_inline void enter_hook(void)
+{
+	if (osp_knobs.preemptible)
+		bpf_preempt_disable();
+}
+
+static __always_inline void leave_hook(void)
+{
+	if (osp_knobs.preemptible)
+		bpf_preempt_enable();
 }
 
 /* No wake-up from the hook: it costs the victim an IPI (11 us measured, 25 times the event). The

@@ -17,7 +17,8 @@ struct osp_knobs {
 	__u32 call_cap;		/* bytes copied per call, <= OSP_CALL_MAX */
 	__u32 wake_bytes;	/* a sleeping agent is woken when this much waits in the data ring */
 	__u8 has_cookie;	/* bpf_get_socket_cookie() in tracing programs: 5.12 */
-	__u8 pad[7];
+	__u8 preemptible;	/* tracepoints run preemptible: 7.0 */
+	__u8 pad[6];
 };
 
 /* Chosen so that OSP_CHUNKS events of the largest class hold a call. */
@@ -71,7 +72,8 @@ _Static_assert(sizeof(struct osp_counters) == sizeof(struct osp_ev_lost) - sizeo
 struct osp_seed {
 	struct osp_ev_open open;
 	__u8 state;		/* TCP_* of the kernel */
-	__u8 pad[7];
+	__u8 preemptible;	/* tracepoints run preemptible: 7.0 */
+	__u8 pad[6];
 };
 
 #endif

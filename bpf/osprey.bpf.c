@@ -300,13 +300,19 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(osp_sock_send, struct sock *sk, int ret, int flags)
 {
-	return sock_data(sk, ret, flags, OSP_TX);
+	enter_hook();
+	sock_data(sk, ret, flags, OSP_TX);
+	leave_hook();
+	return 0;
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(osp_sock_recv, struct sock *sk, int ret, int flags)
 {
-	return sock_data(sk, ret, flags, OSP_RX);
+	enter_hook();
+	sock_data(sk, ret, flags, OSP_RX);
+	leave_hook();
+	return 0;
 }
 
 /* ---- syscall mode ------------------------------------------------------------------------- */
@@ -536,7 +542,10 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 SEC("tp_btf/sys_exit")
 int BPF_PROG(osp_sys_exit, struct pt_regs *regs, long ret)
 {
-	return sys_data(regs, ret, false);
+	enter_hook();
+	sys_data(regs, ret, false);
+	leave_hook();
+	return 0;
 }
 
 /* For kernels without bpf_loop(). */
@@ -599,25 +608,24 @@ static __always_inline void established(struct sock *sk, int old)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(osp_established, struct sock *sk, int old, int new)
 {
+	enter_hook();
 	if (new == TCP_ESTABLISHED && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
 		established(sk, old);
+	leave_hook();
 	return 0;
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(osp_ending, struct sock *sk, int old, int new)
+static __always_inline void ending(struct sock *sk, int old, int new)
 {
 	struct osp_pos pos;
 	struct osp_sk *st;
 	int err;
 
-	if (new == TCP_ESTABLISHED || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
-		return 0;
 	if (old == TCP_SYN_SENT || old == TCP_LISTEN || old == TCP_NEW_SYN_RECV)
-		return 0;
+		return;
 	st = sk_find(sk);
 	if (!st)
-		return 0;
+		return;
 	pos = read_pos(sk, state_after_fin_tx(old));
 	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) {
 		/* The FIN is queued after the state is set: write_seq is still the data's end. */
@@ -645,14 +653,22 @@ int BPF_PROG(osp_ending, struct sock *sk, int old, int new)
 			emit_shut(st, 0, OSP_SHUT_RESET);
 		}
 	}
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(osp_ending, struct sock *sk, int old, int new)
+{
+	enter_hook();
+	if (new != TCP_ESTABLISHED && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
+		ending(sk, old, new);
+	leave_hook();
 	return 0;
 }
 
 /* The socket is gone for its owner, too: data that had arrived before the end may still have been
  * read up to here, so only now are the positions final.
  */
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(osp_destroy, struct sock *sk)
+static __always_inline void destroyed(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct osp_sk *st = sk_find(sk);
@@ -663,7 +679,7 @@ int BPF_PROG(osp_destroy, struct sock *sk)
 	struct osp_pos pos;
 
 	if (!st || !call)
-		return 0;
+		return;
 	call->sk = key;
 	if (!st->announced && !st->turn && want(slot, st->role, 0))
 		emit_open(sk, st);
@@ -699,6 +715,14 @@ out:
 		bpf_map_delete_elem(&osp_sk_hash, &key);
 	else
 		st->announced = 0, st->turn = 0, st->take = 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(osp_destroy, struct sock *sk)
+{
+	enter_hook();
+	destroyed(sk);
+	leave_hook();
 	return 0;
 }
 
