@@ -65,9 +65,6 @@ static void take_record(void *ctx, const struct osp_record *rec)
 {
 	struct agent *ag = ctx;
 
-	osp_count(&ag->led, rec->kind == OSP_REC_TRANSACTION ? OSP_ST_REC_TRANSACTION :
-			    rec->kind == OSP_REC_CONNECTION  ? OSP_ST_REC_CONNECTION :
-							       OSP_ST_REC_LEDGER, 1);
 	osp_sinks_offer(ag->sinks, rec);
 	if (ag->conf->count && ag->led.v[OSP_ST_REC_TRANSACTION] >= ag->conf->count)
 		ag->stop = true;
@@ -106,6 +103,7 @@ static void offer_ledger(struct agent *ag, const char *when, bool final)
 	rec.ledger.counter_n = osp_ledger_counters(&ag->led, extra, extra_n, all);
 	rec.ledger.counter = all;
 	rec.ledger.wall_off_ns = osp_tracker_wall_off(ag->trk);
+	osp_count(&ag->led, OSP_ST_REC_LEDGER, 1);
 	take_record(ag, &rec);
 }
 

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* http1.h: the two halves of the HTTP/1 parser: heads (http1_head.c) and framing (http1.c).
+ *
+ * @thread loop
+ */
+#ifndef OSP_HTTP1_H
+#define OSP_HTTP1_H
+
+#include "agent/parser/parser.h"
+
+extern const struct osp_parser osp_parser_http1;
+
+/* Whether p starts with a request line or a status line, as far as it goes. strict: only methods
+ * that are known, and a whole status code. OSP_DET_REQ, _RES, _MORE or _NO.
+ */
+enum osp_detect osp_http1_probe(const char *p, uint32_t n, bool strict);
+
+/* Reads a whole head, start line to empty line, into msg (kind is set, strings are cleared). What
+ * is odd but can be read is an anomaly; -EBADMSG: the start line cannot be one.
+ */
+int osp_http1_head(struct osp_msg *msg, const char *p, uint32_t n);
+
+#endif

@@ -1,0 +1,820 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* txn.c: pairing, and transaction records.
+ *
+ * Where nothing was lost the n-th response answers the n-th request: plain FIFO, whatever
+ * pipelining, early responses and interim ones do. That stays true with losses still undiscovered,
+ * because a hole is known before the bytes behind it are parsed.
+ *
+ * After a loss order alone would shift all pairs that follow, so turns decide (osp_ev_data.turn): a
+ * response in turn u answers requests of turn u - 1. Where that leaves a doubt nothing is paired:
+ * half a transaction is a truth, a wrong pair is a lie. Doubts are:
+ *   - a request before this one, in the same turn, may be among what was lost;
+ *   - a response before this one, in the same turn, may be, and there were several requests;
+ *   - the connection has shown responses that lag turns behind their requests (a client that keeps
+ *     a window of pipelined requests open): then turns say nothing.
+ * Connections that have shown whole turns of one request each, and never of several, are taken to
+ * go on like that.
+ */
+#include "agent/conn.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#define STR(id) ((id) - OSP_S_HTTP_VERSION)
+
+void osp_pair_init(struct osp_pair *pair)
+{
+	memset(pair, 0, sizeof(*pair));
+	osp_list_init(&pair->fifo);
+	pair->clean = true;
+}
+
+void osp_txn_id(const struct osp_conn *conn, uint64_t index, uint64_t id[2])
+{
+	const uint64_t key[5] = { conn->trk->boot_hash, conn->id, conn->opened, index,
+				  (uint64_t)conn->role };
+	XXH128_hash_t h = XXH3_128bits(key, sizeof(key));
+
+	id[0] = h.high64;
+	id[1] = h.low64;
+}
+
+/* ---- records --------------------------------------------------------------------------------- */
+
+static struct osp_slice kept_slice(const struct osp_txn *txn, uint32_t off, uint32_t n)
+{
+	return off ? osp_slice(txn->str.p + off, n) : osp_slice(NULL, 0);
+}
+
+static void rec_headers(struct osp_txn *txn, int kind, struct osp_rec_msg *out)
+{
+	const struct osp_half *half = &txn->half[kind];
+	struct osp_rec_header *rec = txn->conn->trk->rec_header[kind];
+	struct osp_kept_header kept;
+	uint32_t i;
+
+	for (i = 0; i < half->header_n; i++) {
+		memcpy(&kept, txn->str.p + half->header_off + i * sizeof(kept), sizeof(kept));
+		rec[i].name = kept_slice(txn, kept.name_off, kept.name_n);
+		rec[i].value = kept_slice(txn, kept.value_off, kept.value_n);
+		rec[i].redacted = kept.redacted;
+	}
+	out->header_n = half->header_n;
+	out->header = half->header_n ? rec : NULL;
+}
+
+static void rec_half(struct osp_txn *txn, int kind, uint64_t ts, struct osp_rec_msg *out)
+{
+	const struct osp_half *half = &txn->half[kind];
+
+	if (!half->there)
+		return;
+	out->has = OSP_MH_MSG | OSP_MH_HEAD_BYTES | OSP_MH_SEQ | OSP_MH_START;
+	out->head_bytes = half->head_bytes;
+	out->tcp_seq = (uint32_t)half->pos;
+	out->start_ns = (int64_t)(half->ts0 - ts);
+	if (kind == OSP_RES) {
+		out->has |= OSP_MH_STATUS;
+		out->status = half->status;
+		memcpy(out->interim, txn->interim, sizeof(out->interim));
+		out->interim_n = txn->interim_n;
+	}
+	if (half->has_cl) {
+		out->has |= OSP_MH_CONTENT_LENGTH;
+		out->content_length = half->content_length;
+	}
+	if (half->sized) {
+		out->has |= OSP_MH_BODY_WIRE | OSP_MH_BODY;
+		out->body_wire_bytes = half->wire;
+		out->body_bytes = half->body;
+	}
+	if (half->done) {
+		out->has |= OSP_MH_SEQ_END | OSP_MH_END;
+		out->tcp_end = (uint32_t)half->end;
+		out->end_ns = (int64_t)(half->ts1 - ts);
+	}
+	if (half->done && !half->gap) {
+		out->has |= OSP_MH_DIGEST;
+		out->digest = half->hashed ? XXH64_digest(&half->xxh) : XXH64(NULL, 0, 0);
+	}
+	rec_headers(txn, kind, out);
+}
+
+/* Whose transaction it is: a server's who answered it, or received it; a client's who sent it. */
+static const struct osp_half *owner(const struct osp_txn *txn)
+{
+	const struct osp_half *req = &txn->half[OSP_REQ], *res = &txn->half[OSP_RES];
+	bool server = txn->conn->role == OSP_ROLE_SERVER;
+
+	if (server)
+		return res->there && res->tgid ? res : req;
+	return req->there && req->tgid ? req : res;
+}
+
+static void rec_timing(struct osp_txn *txn, struct osp_record *rec)
+{
+	const struct osp_half *req = &txn->half[OSP_REQ], *res = &txn->half[OSP_RES];
+	uint64_t last;
+
+	if (!req->there)
+		return;
+	if (res->there) {
+		rec->has_timing |= 1;
+		rec->ttfb_ns = (int64_t)(res->ts0 - req->ts0);
+	}
+	if (!req->done && !res->done)
+		return;
+	last = req->done ? req->ts1 : 0;
+	if (res->done && res->ts1 > last)
+		last = res->ts1;
+	rec->has_timing |= 2;
+	rec->duration_ns = (int64_t)(last - req->ts0);
+}
+
+static void make_record(struct osp_txn *txn, enum osp_outcome outcome)
+{
+	struct osp_conn *conn = txn->conn;
+	struct osp_tracker *trk = conn->trk;
+	struct osp_record *rec = &trk->rec;
+	const struct osp_half *who = owner(txn);
+	struct osp_proc *proc = who->proc;
+	uint64_t ts = txn->half[txn->half[OSP_REQ].there ? OSP_REQ : OSP_RES].ts0;
+	int i;
+
+	memset(rec, 0, sizeof(*rec));
+	rec->size = sizeof(*rec);
+	rec->kind = OSP_REC_TRANSACTION;
+	rec->vantage = conn->vantage;
+	rec->outcome = outcome;
+	osp_txn_id(conn, txn->index, rec->id);
+	rec->ts_ns = (int64_t)ts + trk->wall_off;
+	rec->flags = txn->flags | (osp_conn_loopback(conn) ? OSP_RF_LOOPBACK : 0) |
+		     (conn->whole ? 0 : OSP_RF_MIDSTREAM) |
+		     (conn->ktls ? OSP_RF_KERNEL_TLS : 0) |
+		     (conn->vantage == OSP_VANTAGE_TLS ? OSP_RF_TLS : 0);
+	rec->anomalies = txn->anomalies;
+	rec->lost_bytes = txn->lost;
+	osp_conn_rec(conn, &rec->conn);
+	if (txn->counted) {
+		rec->conn.has |= OSP_CH_TXN;
+		rec->conn.txn = txn->index;
+	}
+	/* Its PROC may have come only after it began. */
+	proc = proc ? proc : osp_proc_get(&trk->procs, who->tgid);
+	osp_conn_rec_proc(trk, rec, proc, who->tgid, who->tid);
+	for (i = 0; i < OSP_MSG_STRS; i++)
+		rec->str[OSP_S_HTTP_VERSION + i] = kept_slice(txn, txn->off[i], txn->len[i]);
+	for (i = 0; i < OSP_ENDS; i++) {
+		rec_half(txn, i, ts, &rec->msg[i]);
+		if (txn->half[i].kept.n)
+			rec->str[OSP_S_REQ_BODY + i] = osp_slice(txn->half[i].kept.p,
+								 txn->half[i].kept.n);
+	}
+	rec_timing(txn, rec);
+	conn->txn_made++;
+	osp_trk_count(trk, OSP_ST_REC_TRANSACTION, 1);
+	trk->fn(trk->ctx, rec);
+	if (proc != who->proc)
+		osp_proc_put(proc);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static struct osp_txn *txn_new(struct osp_conn *conn)
+{
+	struct osp_txn *txn;
+	uint32_t size;
+
+	txn = osp_conn_alloc(conn, sizeof(*txn), &size);
+	if (!txn)
+		return NULL;
+	memset(txn, 0, sizeof(*txn));
+	txn->conn = conn;
+	txn->size = size;
+	osp_list_init(&txn->fifo);
+	osp_list_init(&txn->timer);
+	if (osp_conn_buf_add(conn, &txn->str, "", 1)) {
+		osp_conn_release(conn, txn, size);
+		return NULL;
+	}
+	txn->index = ++conn->txn_n;
+	txn->counted = conn->whole && !conn->pair.lost;
+	osp_trk_count(conn->trk, OSP_ST_TXN_BEGUN, 1);
+	osp_trk_count(conn->trk, OSP_ST_TXN_OPEN, 1);
+	return txn;
+}
+
+static void free_strings(struct osp_txn *txn)
+{
+	int i;
+
+	osp_conn_buf_free(txn->conn, &txn->str);
+	for (i = 0; i < OSP_ENDS; i++) {
+		osp_conn_buf_free(txn->conn, &txn->half[i].kept);
+		osp_proc_put(txn->half[i].proc);
+		txn->half[i].proc = NULL;
+	}
+}
+
+static void txn_free(struct osp_txn *txn)
+{
+	struct osp_pair *pair = &txn->conn->pair;
+	int i;
+
+	for (i = 0; i < OSP_ENDS; i++) {
+		if (pair->cur[i] == txn)
+			pair->cur[i] = NULL;
+	}
+	osp_list_del(&txn->fifo);
+	osp_list_del(&txn->timer);
+	free_strings(txn);
+	osp_conn_release(txn->conn, txn, txn->size);
+}
+
+static void finish(struct osp_txn *txn, enum osp_outcome outcome)
+{
+	struct osp_tracker *trk = txn->conn->trk;
+
+	if (!txn->tomb) {
+		osp_trk_count(trk, OSP_ST_TXN_OPEN, -1);
+		osp_trk_count(trk, OSP_ST_TXN_OK + outcome, 1);
+		make_record(txn, outcome);
+	}
+	txn_free(txn);
+}
+
+void osp_txn_timeout(struct osp_txn *txn)
+{
+	struct osp_tracker *trk = txn->conn->trk;
+	enum osp_outcome outcome = txn->maybe_answered ? OSP_OUT_GAP : OSP_OUT_TIMEOUT;
+
+	osp_list_del(&txn->timer);
+	osp_trk_count(trk, OSP_ST_TXN_OPEN, -1);
+	osp_trk_count(trk, OSP_ST_TXN_OK + outcome, 1);
+	make_record(txn, outcome);
+	/* Its place in the order stays, for an answer that comes after all. */
+	txn->tomb = true;
+	free_strings(txn);
+}
+
+static enum osp_outcome end_outcome(const struct osp_txn *txn, enum osp_conn_end how)
+{
+	const struct osp_half *req = &txn->half[OSP_REQ], *res = &txn->half[OSP_RES];
+
+	if (how == OSP_CE_STOP)
+		return OSP_OUT_AGENT_STOP;
+	if (how == OSP_CE_SHED || how == OSP_CE_EVICTED)
+		return OSP_OUT_SHED;
+	if (txn->maybe_answered && !res->there)
+		return OSP_OUT_GAP;
+	if (how == OSP_CE_RESET)
+		return OSP_OUT_RESET;
+	if (how == OSP_CE_TIMEOUT || how == OSP_CE_IDLE)
+		return OSP_OUT_TIMEOUT;
+	return res->there || !req->done ? OSP_OUT_CLOSED : OSP_OUT_NO_RESPONSE;
+}
+
+void osp_txn_end_all(struct osp_conn *conn, enum osp_conn_end how)
+{
+	struct osp_pair *pair = &conn->pair;
+	struct osp_txn *txn;
+
+	while (!osp_list_empty(&pair->fifo)) {
+		txn = osp_list_entry(pair->fifo.next, struct osp_txn, fifo);
+		finish(txn, end_outcome(txn, how));
+	}
+	txn = pair->cur[OSP_RES];	/* a response alone is on no list */
+	if (txn)
+		finish(txn, end_outcome(txn, how));
+}
+
+/* ---- what is kept of a head ------------------------------------------------------------------ */
+
+/* Whether s is UTF-8 (RFC 3629: no overlong forms, no surrogates). */
+static bool is_utf8(const unsigned char *p, uint32_t n)
+{
+	uint32_t i = 0, k, c;
+	unsigned char lo, hi;
+
+	while (i < n) {
+		c = p[i++];
+		if (c < 0x80)
+			continue;
+		if (c < 0xc2 || c > 0xf4)
+			return false;
+		k = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+		lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+		hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+		for (; k; k--, i++) {
+			if (i >= n || p[i] < lo || p[i] > hi)
+				return false;
+			lo = 0x80;
+			hi = 0xbf;
+		}
+	}
+	return true;
+}
+
+/* Copies s into the transaction's strings; folded lines become one (RFC 9112 5.2). */
+static int keep(struct osp_txn *txn, struct osp_slice s, uint32_t *off, uint32_t *n)
+{
+	uint32_t at = txn->str.n, i;
+
+	if (osp_conn_buf_add(txn->conn, &txn->str, s.p, s.n))
+		return -ENOMEM;
+	for (i = 0; i < s.n; i++) {
+		if (txn->str.p[at + i] == '\r' || txn->str.p[at + i] == '\n')
+			txn->str.p[at + i] = ' ';
+	}
+	if (!is_utf8((const unsigned char *)s.p, s.n))
+		txn->flags |= OSP_RF_NONUTF8;
+	*off = at;
+	*n = s.n;
+	return 0;
+}
+
+static bool is_redacted(const struct osp_tracker *trk, struct osp_slice name)
+{
+	uint32_t i;
+
+	for (i = 0; i < trk->redacted_n; i++) {
+		if (name.n == trk->redacted[i].n &&
+		    !strncasecmp(name.p, trk->redacted[i].p, name.n))
+			return true;
+	}
+	return false;
+}
+
+static int keep_headers(struct osp_txn *txn, const struct osp_msg *msg)
+{
+	struct osp_tracker *trk = txn->conn->trk;
+	struct osp_half *half = &txn->half[msg->kind];
+	struct osp_kept_header *kept = trk->kept;
+	uint32_t i;
+
+	for (i = 0; i < msg->header_n; i++) {
+		const struct osp_header *hdr = &msg->header[i];
+
+		kept[i] = (struct osp_kept_header){ 0 };
+		if (keep(txn, hdr->name, &kept[i].name_off, &kept[i].name_n))
+			return -ENOMEM;
+		if (is_redacted(trk, hdr->name))
+			kept[i].redacted = hdr->value.n + 1;
+		else if (keep(txn, hdr->value, &kept[i].value_off, &kept[i].value_n))
+			return -ENOMEM;
+	}
+	half->header_off = txn->str.n;
+	if (osp_conn_buf_add(txn->conn, &txn->str, (const char *)kept,
+			     msg->header_n * (uint32_t)sizeof(*kept)))
+		return -ENOMEM;
+	half->header_n = msg->header_n;
+	if (msg->truncated)
+		txn->flags |= OSP_RF_TRUNCATED;
+	return 0;
+}
+
+static int keep_msg(struct osp_txn *txn, const struct osp_msg *msg)
+{
+	struct osp_half *half = &txn->half[msg->kind];
+	int i;
+
+	half->there = true;
+	half->status = msg->status;
+	half->head_bytes = msg->head_bytes;
+	half->has_cl = msg->has_cl;
+	half->content_length = msg->content_length;
+	half->pos = msg->pos;
+	half->ts0 = msg->seg.ts;
+	half->ts1 = msg->head_seg.ts;
+	half->turn0 = msg->seg.turn;
+	half->turn1 = msg->head_seg.turn;
+	half->tgid = msg->seg.tgid;
+	half->tid = msg->seg.tid;
+	half->proc = osp_proc_get(&txn->conn->trk->procs, half->tgid);
+	txn->anomalies |= msg->anomalies;
+	for (i = 0; i < OSP_MSG_STRS; i++) {
+		/* The request's version is the transaction's. */
+		if (!msg->str[i].p || txn->off[i])
+			continue;
+		if (keep(txn, msg->str[i], &txn->off[i], &txn->len[i]))
+			return -ENOMEM;
+	}
+	return txn->conn->trk->conf.headers ? keep_headers(txn, msg) : 0;
+}
+
+/* ---- exchanges ------------------------------------------------------------------------------- */
+
+/* Requests go in turn 1, 3 ... (or, where we came in late, 2, 4 ...); exchange n is the n-th of
+ * them with the turn after it. Notes that a message of it was seen.
+ */
+static void mark_exchange(struct osp_conn *conn, int kind, uint32_t turn)
+{
+	struct osp_pair *pair = &conn->pair;
+	uint32_t v = kind == OSP_REQ ? turn : turn - 1, n, ago;
+
+	if (!turn)
+		return;
+	if (!pair->parity)
+		pair->parity = v % 2 ? 1 : 2;
+	n = v / 2 + v % 2;
+	if (!pair->ex_seen || n > pair->ex_last) {
+		ago = pair->ex_seen ? n - pair->ex_last : 64;
+		pair->ex_mask = (ago < 64 ? pair->ex_mask << ago : 0) | 1;
+		pair->ex_last = n;
+		pair->ex_seen++;
+		return;
+	}
+	ago = pair->ex_last - n;
+	if (ago < 64 && !(pair->ex_mask >> ago & 1)) {
+		pair->ex_mask |= 1ull << ago;
+		pair->ex_seen++;
+	}
+}
+
+/* With pipelining several exchanges share a turn, so this is a lower bound. */
+uint64_t osp_txn_exchanges_lost(const struct osp_conn *conn, uint32_t turns)
+{
+	const struct osp_pair *pair = &conn->pair;
+	uint64_t all = pair->parity == 2 ? turns / 2 + 1ull : turns / 2 + turns % 2;
+
+	if (!conn->missed || !turns)
+		return 0;
+	return all > pair->ex_seen ? all - pair->ex_seen : 0;
+}
+
+/* ---- pairing --------------------------------------------------------------------------------- */
+
+static bool one_by_one(const struct osp_pair *pair)
+{
+	return pair->single && !pair->piped;
+}
+
+static struct osp_txn *next_in_fifo(struct osp_pair *pair, struct osp_txn *txn)
+{
+	struct osp_list *link = txn ? txn->fifo.next : pair->fifo.next;
+
+	return link == &pair->fifo ? NULL : osp_list_entry(link, struct osp_txn, fifo);
+}
+
+/* The oldest request without a response after txn (NULL: of all). */
+static struct osp_txn *unanswered(struct osp_pair *pair, struct osp_txn *txn)
+{
+	do {
+		txn = next_in_fifo(pair, txn);
+	} while (txn && txn->half[OSP_RES].there);
+	return txn;
+}
+
+/* Requests whose last byte went in a turn before `turn` have lost their answer. */
+static void drop_older(struct osp_pair *pair, uint32_t turn)
+{
+	struct osp_txn *txn = unanswered(pair, NULL), *next;
+
+	for (; txn; txn = next) {
+		next = unanswered(pair, txn);
+		if (txn->half[OSP_REQ].turn1 < turn)
+			finish(txn, OSP_OUT_GAP);
+	}
+}
+
+/* Requests that a response in the turn after `turn` could answer; which one is not known. */
+static void drop_candidates(struct osp_pair *pair, uint32_t turn)
+{
+	struct osp_txn *txn = unanswered(pair, NULL), *next;
+
+	for (; txn; txn = next) {
+		next = unanswered(pair, txn);
+		if (txn->half[OSP_REQ].turn0 <= turn)
+			finish(txn, OSP_OUT_GAP);
+	}
+	pair->unsync = true;
+}
+
+static uint32_t candidates(struct osp_pair *pair, uint32_t turn)
+{
+	struct osp_txn *txn = NULL;
+	uint32_t n = 0;
+
+	while ((txn = unanswered(pair, txn)) && txn->half[OSP_REQ].turn0 <= turn)
+		n++;
+	return n;
+}
+
+/* The request that a response in that turn answers; NULL: not known. */
+static struct osp_txn *pair_response(struct osp_pair *pair, uint32_t turn)
+{
+	uint32_t asked = turn ? turn - 1 : 0;
+	struct osp_txn *txn;
+	bool doubt;
+
+	if (pair->lost && pair->lagging) {
+		drop_candidates(pair, UINT32_MAX);
+		return NULL;
+	}
+	if (pair->unsync)
+		drop_older(pair, asked);
+	txn = unanswered(pair, NULL);
+	if (!txn || (pair->unsync && txn->half[OSP_REQ].turn0 > asked))
+		return NULL;
+	doubt = pair->unsync && turn == pair->doubt_turn[OSP_RES] &&
+		(candidates(pair, asked) > 1 || !one_by_one(pair));
+	if (txn->doubt || doubt) {
+		drop_candidates(pair, asked);
+		return NULL;
+	}
+	if (!pair->unsync && turn && txn->half[OSP_REQ].turn1 < asked)
+		pair->lagging = true;
+	pair->unsync = false;
+	return txn;
+}
+
+/* Learns whether this connection sends one request at a time. */
+static void learn_request(struct osp_pair *pair, uint32_t turn)
+{
+	if (turn == pair->req_turn) {
+		pair->req_n++;
+		pair->piped = true;
+		return;
+	}
+	if (pair->req_n == 1 && pair->clean)
+		pair->single = true;
+	pair->req_turn = turn;
+	pair->req_n = 1;
+	pair->clean = pair->doubt_turn[OSP_REQ] != turn;
+}
+
+/* ---- what the parser calls ------------------------------------------------------------------- */
+
+static int on_request(void *ctx, const struct osp_msg *msg)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_pair *pair = &conn->pair;
+	struct osp_txn *txn = txn_new(conn);
+
+	osp_trk_count(conn->trk, OSP_ST_MSG_REQUESTS, 1);
+	if (!txn)
+		return -ENOMEM;
+	txn->answers = msg->answers;
+	txn->doubt = pair->lost && (!msg->seg.turn || msg->seg.turn == pair->doubt_turn[OSP_REQ]);
+	learn_request(pair, msg->seg.turn);
+	mark_exchange(conn, OSP_REQ, msg->seg.turn);
+	mark_exchange(conn, OSP_REQ, msg->head_seg.turn);
+	osp_conn_set_role(conn, conn->req_dir == OSP_TX ? OSP_ROLE_CLIENT : OSP_ROLE_SERVER,
+			  OSP_FROM_REQUEST);
+	osp_list_add_tail(&pair->fifo, &txn->fifo);
+	pair->cur[OSP_REQ] = txn;
+	return keep_msg(txn, msg);
+}
+
+static enum osp_answers on_response(void *ctx, const struct osp_msg *msg)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_pair *pair = &conn->pair;
+	struct osp_txn *txn = pair_response(pair, msg->seg.turn);
+	enum osp_answers ans = txn ? txn->answers : OSP_ANS_UNKNOWN;
+
+	osp_trk_count(conn->trk, OSP_ST_MSG_RESPONSES, 1);
+	mark_exchange(conn, OSP_RES, msg->seg.turn);
+	mark_exchange(conn, OSP_RES, msg->head_seg.turn);
+	if (txn && txn->tomb) {
+		txn_free(txn);
+		txn = NULL;
+	}
+	if (!txn)
+		txn = txn_new(conn);
+	if (!txn)
+		return OSP_ANS_NOMEM;
+	osp_list_del(&txn->timer);
+	pair->cur[OSP_RES] = txn;
+	return keep_msg(txn, msg) ? OSP_ANS_NOMEM : ans;
+}
+
+static void on_interim(void *ctx, const struct osp_msg *msg)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_txn *txn = unanswered(&conn->pair, NULL);
+
+	osp_trk_count(conn->trk, OSP_ST_MSG_RESPONSES, 1);
+	mark_exchange(conn, OSP_RES, msg->seg.turn);
+	if (!txn || txn->tomb || txn->interim_n == OSP_INTERIM_MAX)
+		return;
+	if (conn->pair.unsync && txn->half[OSP_REQ].turn1 + 1 != msg->seg.turn)
+		return;		/* whose it is is not known */
+	txn->interim[txn->interim_n++] = msg->status;
+}
+
+static void on_body(void *ctx, int kind, const char *p, uint32_t n)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_txn *txn = conn->pair.cur[kind];
+	uint32_t keep_max = conn->trk->conf.body, room;
+	struct osp_half *half;
+
+	if (!txn)
+		return;
+	half = &txn->half[kind];
+	half->body += n;
+	if (!half->gap) {
+		if (!half->hashed)
+			XXH64_reset(&half->xxh, 0);
+		half->hashed = true;
+		XXH64_update(&half->xxh, p, n);
+	}
+	if (!keep_max)
+		return;
+	room = half->gap ? 0 : keep_max - half->kept.n;
+	if (n > room)
+		txn->flags |= OSP_RF_TRUNCATED;
+	if (room)
+		osp_conn_buf_add(conn, &half->kept, p, n < room ? n : room);
+}
+
+static void on_body_gap(void *ctx, int kind, uint64_t bytes, int cause)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_txn *txn = conn->pair.cur[kind];
+
+	if (!txn)
+		return;
+	txn->half[kind].body += bytes;
+	txn->half[kind].gap = true;
+	txn->lost += bytes;
+	txn->flags |= OSP_RF_GAP;
+	if (cause == OSP_CAUSE_SENDFILE)
+		txn->flags |= OSP_RF_SENDFILE;
+	if (conn->trk->conf.body)
+		txn->flags |= OSP_RF_TRUNCATED;
+}
+
+static void on_touch(void *ctx, int kind, const struct osp_seg *seg)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_txn *txn = conn->pair.cur[kind];
+
+	mark_exchange(conn, kind, seg->turn);
+	if (!txn)
+		return;
+	txn->half[kind].ts1 = seg->ts;
+	txn->half[kind].turn1 = seg->turn;
+}
+
+static void request_ended(struct osp_txn *txn, enum osp_msg_end how)
+{
+	struct osp_tracker *trk = txn->conn->trk;
+
+	if (how == OSP_END_GAP || how == OSP_END_BAD) {
+		txn->flags |= how == OSP_END_GAP ? OSP_RF_GAP : 0;
+		finish(txn, how == OSP_END_GAP ? OSP_OUT_GAP : OSP_OUT_FRAMING);
+	} else if (txn->half[OSP_REQ].done && txn->half[OSP_RES].done) {
+		finish(txn, OSP_OUT_OK);
+	} else if (txn->half[OSP_REQ].done && !txn->half[OSP_RES].there &&
+		   trk->conf.txn_timeout_ns) {
+		txn->due = trk->now + trk->conf.txn_timeout_ns;
+		osp_list_add_tail(&trk->timer, &txn->timer);
+	}
+}
+
+static void response_ended(struct osp_txn *txn, enum osp_msg_end how)
+{
+	static const uint8_t outcome[] = {
+		[OSP_END_OK] = OSP_OUT_OK,	   [OSP_END_GAP] = OSP_OUT_GAP,
+		[OSP_END_BAD] = OSP_OUT_FRAMING,   [OSP_END_CLOSED] = OSP_OUT_CLOSED,
+		[OSP_END_RESET] = OSP_OUT_RESET,
+	};
+
+	if (how == OSP_END_GAP)
+		txn->flags |= OSP_RF_GAP;
+	if (how != OSP_END_OK)
+		finish(txn, outcome[how]);
+	else if (!txn->half[OSP_REQ].there)
+		finish(txn, OSP_OUT_NO_REQUEST);
+	else if (txn->half[OSP_REQ].done)
+		finish(txn, OSP_OUT_OK);
+}
+
+static void on_end(void *ctx, int kind, enum osp_msg_end how, uint64_t pos, uint64_t wire)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_txn *txn = conn->pair.cur[kind];
+	struct osp_half *half;
+
+	conn->pair.cur[kind] = NULL;
+	if (how == OSP_END_BAD)
+		osp_trk_count(conn->trk, OSP_ST_MSG_BAD, 1);
+	if (!txn)
+		return;
+	half = &txn->half[kind];
+	half->ended = true;
+	half->end = pos;
+	half->wire = wire;
+	half->done = how == OSP_END_OK;
+	half->sized = how != OSP_END_GAP && how != OSP_END_BAD;
+	if (kind == OSP_REQ)
+		request_ended(txn, how);
+	else
+		response_ended(txn, how);
+}
+
+static void on_note(void *ctx, int kind, uint32_t anomalies, uint32_t flags)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_txn *txn = conn->pair.cur[kind];
+
+	if (!txn)
+		return;
+	txn->anomalies |= anomalies;
+	txn->flags |= flags;
+}
+
+static void on_lost(void *ctx, int kind, uint32_t lo, uint32_t hi)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_pair *pair = &conn->pair;
+	struct osp_txn *txn = NULL;
+
+	pair->lost = pair->unsync = true;
+	if (kind == OSP_REQ) {
+		pair->clean = false;
+		/* A whole turn of requests fits between: it is what was lost. */
+		if (!one_by_one(pair) || !lo || hi < lo + 4)
+			pair->doubt_turn[OSP_REQ] = hi;
+		return;
+	}
+	pair->doubt_turn[OSP_RES] = hi;
+	while ((txn = unanswered(pair, txn)))
+		txn->maybe_answered = true;
+}
+
+static bool on_bad(void *ctx, int kind)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_txn *txn = unanswered(&conn->pair, NULL);
+
+	if (kind == OSP_RES && !txn)
+		return true;
+	osp_trk_count(conn->trk, OSP_ST_MSG_BAD, 1);
+	if (kind == OSP_RES)
+		finish(txn, OSP_OUT_FRAMING);
+	on_lost(ctx, kind, conn->feed_turn, conn->feed_turn);
+	return false;
+}
+
+static bool on_answered(void *ctx)
+{
+	struct osp_conn *conn = ctx;
+	struct osp_txn *txn = conn->pair.cur[OSP_REQ];
+
+	return txn && txn->half[OSP_RES].there;
+}
+
+static void on_proto(void *ctx, const char *name)
+{
+	struct osp_conn *conn = ctx;
+
+	if (name)
+		conn->proto = name;
+}
+
+static void on_bytes(void *ctx, enum osp_byte_class cls, int64_t n)
+{
+	static const uint16_t counter[] = {
+		[OSP_BC_PARSED] = OSP_ST_BY_PARSED,
+		[OSP_BC_OPAQUE] = OSP_ST_BY_SKIPPED_OPAQUE,
+		[OSP_BC_RESYNC] = OSP_ST_BY_SKIPPED_RESYNC,
+		[OSP_BC_TUNNEL] = OSP_ST_BY_SKIPPED_TUNNEL,
+		[OSP_BC_EXTRA] = OSP_ST_BY_SKIPPED_EXTRA,
+		[OSP_BC_HELD] = OSP_ST_BY_HELD,
+	};
+	struct osp_conn *conn = ctx;
+
+	osp_trk_count(conn->trk, counter[cls], n);
+}
+
+static int on_buf_add(void *ctx, struct osp_buf *buf, const char *p, uint32_t n)
+{
+	return osp_conn_buf_add(ctx, buf, p, n);
+}
+
+static void on_buf_free(void *ctx, struct osp_buf *buf)
+{
+	osp_conn_buf_free(ctx, buf);
+}
+
+const struct osp_parser_host osp_txn_host = {
+	.request = on_request,
+	.response = on_response,
+	.interim = on_interim,
+	.body = on_body,
+	.body_gap = on_body_gap,
+	.touch = on_touch,
+	.end = on_end,
+	.note = on_note,
+	.lost = on_lost,
+	.bad = on_bad,
+	.answered = on_answered,
+	.proto = on_proto,
+	.bytes = on_bytes,
+	.buf_add = on_buf_add,
+	.buf_free = on_buf_free,
+};

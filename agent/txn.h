@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* txn.h: messages become transactions: which response answers which request, and what is kept of
+ * both until the record is made.
+ *
+ * @thread loop
+ */
+#ifndef OSP_TXN_H
+#define OSP_TXN_H
+
+#include "agent/base/list.h"
+#include "agent/parser/parser.h"
+#include "agent/proc.h"
+#include "record/osp_record.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
+struct osp_conn;
+
+/* One message. */
+struct osp_half {
+	bool there;		/* its head was seen */
+	bool done;		/* complete */
+	bool ended;		/* the parser is through with it, complete or not */
+	bool sized;		/* wire, body are right */
+	bool gap;		/* bytes of it are missing */
+	bool has_cl;
+	bool hashed;
+	uint16_t status;
+	uint32_t head_bytes;
+	uint32_t header_off, header_n;	/* struct osp_kept_header[] in the transaction's strings */
+	uint32_t turn0, turn1;	/* turns of its first and its last byte */
+	uint32_t tgid, tid;
+	struct osp_proc *proc;	/* a reference */
+	uint64_t content_length, body, wire;
+	uint64_t pos, end;
+	uint64_t ts0, ts1;	/* event time of the first and the last byte */
+	struct osp_buf kept;	/* of the body */
+	XXH64_state_t xxh;
+};
+
+struct osp_kept_header {
+	uint32_t name_off, name_n, value_off, value_n, redacted;
+};
+
+struct osp_txn {
+	struct osp_conn *conn;
+	struct osp_list fifo;	/* of the connection: requests in order; not on it: no request */
+	struct osp_list timer;
+	uint64_t due;		/* when it times out */
+	uint64_t index;		/* n-th of the connection, from 1 */
+	uint64_t lost;		/* bytes known to be missing */
+	uint32_t size;		/* of the allocation */
+	uint32_t flags, anomalies;
+	uint32_t off[OSP_MSG_STRS], len[OSP_MSG_STRS];	/* into str; off 0: not there */
+	struct osp_buf str;	/* starts with a byte of nothing, so that 0 is no offset */
+	uint16_t interim[OSP_INTERIM_MAX];
+	uint8_t interim_n;
+	uint8_t answers;	/* enum osp_answers: what a response to it has to know */
+	bool counted;		/* index is right: nothing was lost before */
+	bool tomb;		/* its record is made; keeps the place of a late response */
+	bool doubt;		/* a request before it, in the same turn, may be lost */
+	bool maybe_answered;	/* the response may be among what was lost */
+	struct osp_half half[OSP_ENDS];
+};
+
+/* What a connection knows about the order of messages. */
+struct osp_pair {
+	struct osp_list fifo;
+	struct osp_txn *cur[OSP_ENDS];	/* messages under way; NULL: none, or nobody's */
+	uint64_t ex_mask;	/* the 64 exchanges up to ex_last of which something was seen */
+	uint32_t ex_last, ex_seen;
+	uint32_t req_turn, req_n;	/* latest turn with requests; how many began in it */
+	uint32_t doubt_turn[OSP_ENDS];	/* messages may have been lost in that turn */
+	uint8_t parity;		/* of turns with requests: 1 odd, 2 even, 0 not known */
+	bool lost;		/* messages may have been lost, ever */
+	bool unsync;		/* ... and order alone does not pair any more */
+	bool clean;		/* nothing was lost around req_turn so far */
+	bool single;		/* a turn with exactly one request was seen whole */
+	bool piped;		/* a turn with several requests was seen */
+	bool lagging;		/* responses come turns later than requests: turns do not pair */
+};
+
+/* Why everything of a connection ends. */
+enum osp_conn_end {
+	OSP_CE_FIN,
+	OSP_CE_RESET,
+	OSP_CE_TIMEOUT,		/* the kernel gave up */
+	OSP_CE_EXIT,		/* gone without any of these */
+	OSP_CE_REOPENED,	/* its CLOSE was lost */
+	OSP_CE_IDLE,
+	OSP_CE_EVICTED,
+	OSP_CE_SHED,
+	OSP_CE_STOP
+};
+
+extern const struct osp_parser_host osp_txn_host;
+
+void osp_pair_init(struct osp_pair *pair);
+
+/* Ends all transactions of the connection, as `how` and what is there of them tell. */
+void osp_txn_end_all(struct osp_conn *conn, enum osp_conn_end how);
+
+/* No response came in time. */
+void osp_txn_timeout(struct osp_txn *txn);
+
+/* 128 bits that name the n-th transaction (0: the connection itself), the same in every replay. */
+void osp_txn_id(const struct osp_conn *conn, uint64_t index, uint64_t id[2]);
+
+/* Exchanges of which no message was seen, of `turns` turns in all. */
+uint64_t osp_txn_exchanges_lost(const struct osp_conn *conn, uint32_t turns);
+
+#endif
