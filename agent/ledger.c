@@ -2,8 +2,8 @@
 /* ledger.c: whether everything that was seen is accounted for, and the ledger as text.
  *
  * The sums:
- *	events:       seen = delivered + filtered + sum(lost), once the source has ended: before that
- *	              its counters are read while they move
+ *	events:       seen = delivered + filtered + sum(lost), once the source has ended: before
+ *	              that its counters are read while they move
  *	bytes:        seen = parsed + sum(skipped) + sum(gap) + held, and no gap without a cause
  *	connections:  none whose bytes did not add up
  *	transactions: begun = sum(outcome) + open
@@ -88,8 +88,8 @@ static bool differ(char *why, size_t size, const char *stage, const char *total,
 {
 	if (why)
 		snprintf(why, size,
-			 "%s: %s %" PRIu64 ", accounted for %" PRIu64 " (%" PRIu64 " too %s)", stage,
-			 total, want, sum, sum < want ? want - sum : sum - want,
+			 "%s: %s %" PRIu64 ", accounted for %" PRIu64 " (%" PRIu64 " too %s)",
+			 stage, total, want, sum, sum < want ? want - sum : sum - want,
 			 sum < want ? "few" : "many");
 	return false;
 }

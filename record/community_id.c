@@ -2,8 +2,8 @@
 /* community_id.c: Community ID v1, the hash of a 5-tuple that other tools print too, so that our
  * records can be joined with theirs. https://github.com/corelight/community-id-spec
  *
- * "1:" + base64(SHA-1(seed, lower end's address, other address, protocol, 0, ports)), all in network
- * order. The ends are ordered by (address, port), so both directions have one id.
+ * "1:" + base64(SHA-1(seed, lower end's address, other address, protocol, 0, ports)), all in
+ * network order. The ends are ordered by (address, port), so both directions have one id.
  */
 #include "record/base64.h"
 #include "record/osp_record.h"

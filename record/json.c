@@ -421,7 +421,7 @@ static int headers_bad(const struct osp_rec_msg *msg)
 	return 0;
 }
 
-/* Whether any string that will be written is not UTF-8. Kept bodies have an encoding of their own. */
+/* Whether any string that will be written is not UTF-8. Bodies have an encoding of their own. */
 static int record_bad_utf8(const struct osp_record *rec)
 {
 	for (int i = 0; i < OSP_S_MAX; i++)

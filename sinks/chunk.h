@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* chunk.h: memory that records of several sinks' queues live in. A chunk is filled by the loop only,
- * front to back; pieces of it that are full stand in queues and hold a count on it. Its memory is
+/* chunk.h: memory that records of several sinks' queues live in. A chunk is filled by the loop
+ * only, front to back; pieces of it that are full stand in queues and hold a count on it. Its memory is
  * free for reuse when the last piece and the loop have put it.
  */
 #ifndef OSP_SINKS_CHUNK_H

@@ -10,6 +10,7 @@
  */
 #include "sinks/builtin.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,11 +28,16 @@
 /* One line: a target of 8 KiB, every byte as \xNN, fits; longer ones are cut. */
 #define LINE_BYTES (40u << 10)
 _Static_assert(OUT_BYTES >= 2 * LINE_BYTES, "the title and a line must fit");
-#define TARGET_MIN 16
+#define TARGET_MIN 10
 #define WAIT_MS 100
 
 #define W_WHO 22
+#define W_WHO_NARROW 16
 #define W_PEER 21
+/* Terminals narrower than this get no sizes and less of the process, for the target's sake; what
+ * is left just fits 80 columns.
+ */
+#define NARROW 112
 
 enum color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
@@ -74,7 +80,8 @@ uint32_t osp_console_kinds(const void *conf)
 struct line {
 	char *p, *end;
 	unsigned int cols;
-	bool color, utf8;
+	unsigned int who;	/* width of the process column */
+	bool color, utf8, narrow;
 };
 
 static void add_bytes(struct line *line, const char *s, size_t n)
@@ -236,8 +243,7 @@ static void add_peer(struct line *line, const struct osp_rec_conn *conn, bool se
 {
 	const uint8_t *a = server ? conn->client : conn->server;
 	uint16_t port = server ? conn->client_port : conn->server_port;
-	char text[56];
-	int n = 0;
+	char text[INET6_ADDRSTRLEN] = "";
 
 	if (!(conn->has & OSP_CH_TUPLE)) {
 		add(line, "-");
@@ -247,10 +253,7 @@ static void add_peer(struct line *line, const struct osp_rec_conn *conn, bool se
 		addf(line, "%u.%u.%u.%u:%u", a[12], a[13], a[14], a[15], port);
 		return;
 	}
-	/* Not the shortest form but one of fixed meaning; the record has the canonical one. */
-	for (int i = 0; i < 16; i += 2)
-		n += snprintf(text + n, sizeof(text) - (size_t)n, "%s%x", i ? ":" : "",
-			      (unsigned int)(a[i] << 8 | a[i + 1]));
+	inet_ntop(AF_INET6, a, text, sizeof(text));
 	addf(line, "[%s]:%u", text, port);
 }
 
@@ -303,7 +306,9 @@ static void add_sizes(struct line *line, const struct osp_record *rec)
 	const struct osp_rec_msg *req = &rec->msg[OSP_REQ], *res = &rec->msg[OSP_RES];
 	char a[8], b[8];
 
-	addf(line, "%5s %5s", size_text(a, req->has & OSP_MH_BODY, req->body_bytes),
+	if (line->narrow)
+		return;
+	addf(line, " %5s %5s", size_text(a, req->has & OSP_MH_BODY, req->body_bytes),
 	     size_text(b, res->has & OSP_MH_BODY, res->body_bytes));
 }
 
@@ -395,8 +400,8 @@ static void transaction_line(struct line *line, const struct osp_record *rec, un
 
 	add_time(line, rec->ts_ns);
 	add(line, " ");
-	at = line->cols + W_WHO;
-	add_who(line, rec, W_WHO - 1);
+	at = line->cols + line->who;
+	add_who(line, rec, line->who - 1);
 	pad_to(line, at);
 	add_arrow(line, rec);
 	add(line, " ");
@@ -407,7 +412,6 @@ static void transaction_line(struct line *line, const struct osp_record *rec, un
 	add_status(line, &rec->msg[OSP_RES]);
 	add(line, " ");
 	add_latency(line, rec);
-	add(line, " ");
 	add_sizes(line, rec);
 	add(line, "  ");
 	add_request(line, rec, width, note_n);
@@ -427,8 +431,8 @@ static void connection_line(struct line *line, const struct osp_record *rec)
 
 	add_time(line, rec->ts_ns);
 	add(line, " ");
-	at = line->cols + W_WHO;
-	add_who(line, rec, W_WHO - 1);
+	at = line->cols + line->who;
+	add_who(line, rec, line->who - 1);
 	pad_to(line, at);
 	add_arrow(line, rec);
 	add(line, " ");
@@ -458,8 +462,11 @@ static void ledger_line(struct line *line, const struct osp_record *rec)
 static void title_line(struct line *line)
 {
 	paint(line, C_BOLD);
-	addf(line, "%-12s %-*s%-3s%-*s %-3s %7s %5s %5s  %s", "time", W_WHO, "process", "",
-	     W_PEER, "peer", "st.", "latency", "req", "res", "request");
+	addf(line, "%-12s %-*s%-3s%-*s %-3s %7s", "time", (int)line->who, "process", "", W_PEER,
+	     "peer", "st.", "latency");
+	if (!line->narrow)
+		addf(line, " %5s %5s", "req", "res");
+	add(line, "  request");
 	paint(line, C_OFF);
 }
 
@@ -558,8 +565,10 @@ static void format(struct osp_sink *sink, const struct osp_record *rec)
 		.end = start + LINE_BYTES - 16,	/* the last colour and newline always fit */
 		.color = sink->color,
 		.utf8 = sink->utf8,
+		.narrow = sink->width && sink->width < NARROW,
 	};
 
+	line.who = line.narrow ? W_WHO_NARROW : W_WHO;
 	if (!rec)
 		title_line(&line);
 	else if (rec->kind == OSP_REC_TRANSACTION)

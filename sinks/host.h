@@ -37,7 +37,7 @@ int osp_sinks_new(struct osp_sinks **out);
  */
 int osp_sinks_add(struct osp_sinks *sinks, const char *spec, char *err, size_t err_size);
 
-/* The same for a sink that is in no table; options may be NULL. kinds: bits of 1 << kind, 0: all. */
+/* The same for a sink in no table; options may be NULL. kinds: bits of 1 << kind, 0: all. */
 int osp_sinks_add_ops(struct osp_sinks *sinks, const struct osp_sink_ops *ops, uint32_t kinds,
 		      const char *options, char *err, size_t err_size);
 

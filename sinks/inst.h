@@ -54,7 +54,7 @@ struct osp_inst {
 	uint64_t stop_ns;		/* stop: when the thread must be done, CLOCK_MONOTONIC */
 	bool stop, reopen, wake;
 	bool exited;			/* the thread is through */
-	bool abandoned;			/* nobody waits for the thread any more; counters are final */
+	bool abandoned;			/* the thread is not waited for; counters are final */
 	bool gone;			/* last failure was -EPIPE, nothing taken since */
 
 	/* The thread's (and the opener's before there is a thread). */
