@@ -56,42 +56,43 @@ unsigned long osp_ring_mark(const struct osp_ring *ring)
 	return __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
 }
 
-static uint32_t header(const struct osp_ring *ring)
+static uint32_t header(const struct osp_ring *ring, unsigned long pos)
 {
-	const uint32_t *len = (const uint32_t *)(ring->data + (ring->pos & (ring->size - 1)));
+	const uint32_t *len = (const uint32_t *)(ring->data + (pos & (ring->size - 1)));
 
 	return __atomic_load_n(len, __ATOMIC_ACQUIRE);
 }
 
 /* A record takes its header and its length, rounded up to 8 bytes. */
-static unsigned long record_size(uint32_t len)
+unsigned long osp_ring_after(const struct osp_ring *ring, unsigned long pos)
 {
-	len &= ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-	return (len + BPF_RINGBUF_HDR_SZ + 7ul) & ~7ul;
+	uint32_t len = header(ring, pos) & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+
+	return pos + ((len + BPF_RINGBUF_HDR_SZ + 7ul) & ~7ul);
 }
 
-const void *osp_ring_peek(struct osp_ring *ring, unsigned long mark, uint32_t *size, int *busy)
+const void *osp_ring_at(const struct osp_ring *ring, unsigned long *pos, unsigned long mark,
+			uint32_t *size, int *busy)
 {
 	*busy = 0;
-	while ((long)(mark - ring->pos) > 0) {
-		uint32_t len = header(ring);
+	for (; (long)(mark - *pos) > 0; *pos = osp_ring_after(ring, *pos)) {
+		uint32_t len = header(ring, *pos);
 
 		if (len & BPF_RINGBUF_BUSY_BIT) {
 			*busy = 1;
 			return NULL;
 		}
-		if (!(len & BPF_RINGBUF_DISCARD_BIT)) {
-			*size = len;
-			return ring->data + (ring->pos & (ring->size - 1)) + BPF_RINGBUF_HDR_SZ;
-		}
-		ring->pos += record_size(len);
+		if (len & BPF_RINGBUF_DISCARD_BIT)
+			continue;
+		*size = len;
+		return ring->data + (*pos & (ring->size - 1)) + BPF_RINGBUF_HDR_SZ;
 	}
 	return NULL;
 }
 
-void osp_ring_next(struct osp_ring *ring)
+void osp_ring_done(struct osp_ring *ring, unsigned long pos)
 {
-	ring->pos += record_size(header(ring));
+	ring->pos = pos;
 	if (ring->pos - ring->published >= ring->size / PUBLISH_SHARE)
 		osp_ring_publish(ring);
 }

@@ -29,13 +29,18 @@ void osp_ring_fini(struct osp_ring *ring);
 /* How far producers have come; a mark for osp_ring_peek(). */
 unsigned long osp_ring_mark(const struct osp_ring *ring);
 
-/* The next event below the mark: NULL with *busy = 0: none; NULL with *busy = 1: there is one, but
- * its producer has not finished it. *size: bytes that can be read. Valid until osp_ring_next().
+/* The first event at or behind *pos and below the mark, *pos moved to it over what was discarded.
+ * NULL with *busy = 0: none; NULL with *busy = 1: there is one, but its producer has not finished
+ * it. *size: bytes that can be read, until osp_ring_done() passes it.
  */
-const void *osp_ring_peek(struct osp_ring *ring, unsigned long mark, uint32_t *size, int *busy);
+const void *osp_ring_at(const struct osp_ring *ring, unsigned long *pos, unsigned long mark,
+			uint32_t *size, int *busy);
 
-/* Done with the event that peek gave; its room goes back to the producers now and then. */
-void osp_ring_next(struct osp_ring *ring);
+/* Where the event at pos ends. */
+unsigned long osp_ring_after(const struct osp_ring *ring, unsigned long pos);
+
+/* Done with everything before pos; the room goes back to the producers now and then. */
+void osp_ring_done(struct osp_ring *ring, unsigned long pos);
 
 /* Gives back all room of the events that are done with. */
 void osp_ring_publish(struct osp_ring *ring);

@@ -37,20 +37,12 @@
 #define NS_PER_S 1000000000ull
 #define TICK_NS (100 * 1000000ull)
 #define LOST_NS NS_PER_S
-#define DEFER_MAX 4096
 #define NETNS_MAX 4096
 
 /* include/net/tcp_states.h */
 #define TCP_ESTABLISHED 1
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
-
-/* A CLOSE or SHUT read too early: see drain(). */
-union deferred {
-	struct osp_ev_hdr h;
-	struct osp_ev_shut shut;
-	struct osp_ev_close close;
-};
 
 struct bpf_source {
 	struct osp_source src;
@@ -60,8 +52,7 @@ struct bpf_source {
 	bool stopped, ended;
 	uint64_t tick_at, lost_at;	/* CLOCK_BOOTTIME ns of the next one */
 	uint64_t taken;			/* events read from the rings */
-	union deferred *defer;
-	uint32_t defer_n;
+	unsigned long ctl_begun;	/* control events before it that begin something are out */
 	struct osp_seed *seed;		/* sorted by conn */
 	size_t seed_n;
 	int cpus;
@@ -210,77 +201,103 @@ static bool ends_something(const struct osp_ev_hdr *ev)
 	return ev->kind == OSP_EV_CLOSE || ev->kind == OSP_EV_SHUT;
 }
 
-/* The well-formed event at the head of a ring, NULL if there is none below the mark. */
-static const struct osp_ev_hdr *head(struct bpf_source *src, struct osp_ring *ring,
-				     unsigned long mark, int *busy)
+/* The well-formed event at or behind *pos, NULL if there is none below the mark. */
+static const struct osp_ev_hdr *event_at(struct osp_ring *ring, unsigned long *pos,
+					 unsigned long mark, int *busy)
 {
 	const struct osp_ev_hdr *ev;
 	uint32_t size;
 
-	for (;;) {
-		ev = osp_ring_peek(ring, mark, &size, busy);
+	for (;; *pos = osp_ring_after(ring, *pos)) {
+		ev = osp_ring_at(ring, pos, mark, &size, busy);
 		if (!ev || !osp_event_check(ev, size))
 			return ev;
 		osp_warn("an event from the kernel is malformed (kind %u, %u bytes)", ev->kind,
 			 ev->len);
-		osp_ring_next(ring);
 	}
 }
 
-/* Everything that is in the rings now, merged by time. The marks make the two promises:
+/* All control events up to the mark that begin something, in ring order: they are stamped with when
+ * it began, which is no order at all. -EAGAIN: one is not finished yet.
+ */
+static int drain_begins(struct bpf_source *src, unsigned long mark, osp_ev_fn fn, void *ctx,
+			int *n)
+{
+	const struct osp_ev_hdr *ev;
+	int busy, rc;
+
+	while ((ev = event_at(&src->ctl, &src->ctl_begun, mark, &busy))) {
+		src->ctl_begun = osp_ring_after(&src->ctl, src->ctl_begun);
+		if (ends_something(ev))
+			continue;
+		src->taken++;
+		++*n;
+		rc = hand_over(src, ev, fn, ctx);
+		if (rc < 0)
+			return rc;
+	}
+	return busy ? -EAGAIN : 0;
+}
+
+/* The next control event that ends something; those that begin are out already. */
+static const struct osp_ev_hdr *next_end(struct bpf_source *src, unsigned long mark)
+{
+	const struct osp_ev_hdr *ev;
+	int busy;
+
+	while ((ev = event_at(&src->ctl, &src->ctl.pos, mark, &busy)) && !ends_something(ev))
+		osp_ring_done(&src->ctl, osp_ring_after(&src->ctl, src->ctl.pos));
+	return ev;
+}
+
+/* Data, and control events that end something, merged by time. */
+static int drain_rest_of_round(struct bpf_source *src, unsigned long data_mark,
+			       unsigned long end_mark, osp_ev_fn fn, void *ctx, int *n)
+{
+	for (;;) {
+		const struct osp_ev_hdr *d, *e, *ev;
+		struct osp_ring *ring;
+		int busy, rc;
+
+		d = event_at(&src->data, &src->data.pos, data_mark, &busy);
+		if (busy)
+			return 0;
+		e = next_end(src, end_mark);
+		ev = e && (!d || e->ts_ns <= d->ts_ns) ? e : d;
+		if (!ev)
+			return 0;
+		ring = ev == e ? &src->ctl : &src->data;
+		src->taken++;
+		++*n;
+		rc = hand_over(src, ev, fn, ctx);
+		osp_ring_done(ring, osp_ring_after(ring, ring->pos));
+		if (rc < 0)
+			return rc;
+	}
+}
+
+/* Everything that is in the rings now. The marks make the two promises:
  *
- *   ctl_early   taken first: a CLOSE below it has all its DATA below data_mark
+ *   end_mark    taken first: a CLOSE below it has all its DATA below data_mark
  *   data_mark   then
- *   ctl_mark    taken last: a DATA below data_mark has its OPEN below it
+ *   begin_mark  taken last: a DATA below data_mark has its OPEN and PROC below it
  *
- * A CLOSE between ctl_early and ctl_mark waits in defer[] for the next round. An event that its
- * producer has not finished holds up both rings: what is behind it may depend on it.
+ * An event that its producer has not finished holds up what is behind it, in both rings: that may
+ * depend on it.
  */
 static int drain(struct bpf_source *src, osp_ev_fn fn, void *ctx)
 {
-	unsigned long ctl_early = osp_ring_mark(&src->ctl);
+	unsigned long end_mark = osp_ring_mark(&src->ctl);
 	unsigned long data_mark = osp_ring_mark(&src->data);
-	unsigned long ctl_mark = osp_ring_mark(&src->ctl);
-	uint32_t old = src->defer_n, next = 0;
-	int n = 0, busy, rc = 0;
+	unsigned long begin_mark = osp_ring_mark(&src->ctl);
+	int n = 0, rc;
 
-	for (;;) {
-		const struct osp_ev_hdr *d, *c, *e, *ev;
-
-		d = head(src, &src->data, data_mark, &busy);
-		if (busy)
-			break;
-		c = head(src, &src->ctl, ctl_mark, &busy);
-		if (busy)
-			break;
-		if (c && (long)(src->ctl.pos - ctl_early) >= 0 && ends_something(c)) {
-			if (src->defer_n == DEFER_MAX)
-				break;
-			memcpy(&src->defer[src->defer_n++], c, c->len);
-			osp_ring_next(&src->ctl);
-			continue;
-		}
-		e = next < old ? &src->defer[next].h : NULL;
-		ev = c && (!d || c->ts_ns <= d->ts_ns) ? c : d;
-		if (e && (!ev || e->ts_ns <= ev->ts_ns))
-			ev = e;
-		if (!ev)
-			break;
-		rc = hand_over(src, ev, fn, ctx);
-		if (ev == e)
-			next++;
-		else
-			osp_ring_next(ev == c ? &src->ctl : &src->data), src->taken++;
-		n++;
-		if (rc < 0)
-			break;
-	}
-	src->taken += src->defer_n - old;
-	memmove(src->defer, src->defer + next, (src->defer_n - next) * sizeof(*src->defer));
-	src->defer_n -= next;
+	rc = drain_begins(src, begin_mark, fn, ctx, &n);
+	if (!rc)
+		rc = drain_rest_of_round(src, data_mark, end_mark, fn, ctx, &n);
 	osp_ring_publish(&src->data);
 	osp_ring_publish(&src->ctl);
-	return rc < 0 ? rc : n;
+	return rc < 0 && rc != -EAGAIN ? rc : n;
 }
 
 /* After the programs are detached: until every event they made is here. Producers are at most in
@@ -297,7 +314,7 @@ static int drain_rest(struct bpf_source *src, osp_ev_fn fn, void *ctx)
 			rc = drain(src, fn, ctx);
 			if (rc < 0)
 				return rc;
-		} while (rc > 0 || src->defer_n);
+		} while (rc > 0);
 		read_counters(src, &ev);
 		if (src->taken >= ev.delivered)
 			break;
@@ -374,7 +391,6 @@ static void bpf_close(struct osp_source *base)
 	osp_ring_fini(&src->data);
 	osp_ring_fini(&src->ctl);
 	osprey_bpf__destroy(src->skel);
-	free(src->defer);
 	free(src->percpu);
 	free(src->seed);
 	free(src);
@@ -820,9 +836,8 @@ int osp_source_bpf_new(struct osp_source **out, const struct osp_bpf_conf *conf)
 	if (err)
 		goto fail;
 	src->percpu = calloc((size_t)src->cpus, sizeof(*src->percpu));
-	src->defer = calloc(DEFER_MAX, sizeof(*src->defer));
 	err = -ENOMEM;
-	if (!src->percpu || !src->defer)
+	if (!src->percpu)
 		goto fail;
 	host_names(src);
 	err = load(src, conf);

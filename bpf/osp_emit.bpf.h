@@ -29,7 +29,9 @@ struct osp_call {
 	__u32 tgid, tid;
 	__u8 dir;
 	__u8 cause;		/* for what is not copied */
-	__u16 nr;
+	__u16 pad;
+	__u32 other;		/* next byte of the opposite direction */
+	__u32 lost0, filtered0;	/* lost, filtered at the beginning */
 	__u32 off;		/* vector: bytes gathered in scratch */
 	__u64 sk;		/* the socket, as a number: want() can't take a pointer */
 	__u64 iov, cnt;		/* vector: elements not done, first the one under way */
@@ -114,9 +116,8 @@ static __always_inline void fill_data(struct osp_ev_data *ev, struct osp_call *c
 	ev->dir = call->dir;
 	ev->cause = cap < bytes ? call->cause : OSP_CAUSE_NONE;
 	ev->vantage = OSP_VANTAGE_SYSCALL;
-	ev->flags = bytes < call->left ? OSP_DF_MORE : 0;
-	ev->nr = call->nr;
-	ev->pad = 0;
+	ev->flags = bytes < call->left ? OSP_DF_MORE | OSP_DF_OTHER : OSP_DF_OTHER;
+	ev->other = call->other;
 }
 
 static __always_inline void call_sent(struct osp_call *call, __u32 bytes)
@@ -418,6 +419,10 @@ static __noinline int emit_open(struct sock *sk, struct osp_sk *st)
 		ctl_lost();
 		return 0;
 	}
+	/* Another thread may come by meanwhile. If it is quicker still, two events of one content
+	 * and time are made, and the second says nothing new.
+	 */
+	st->announced = 1;
 	fill_hdr(&ev->h, sizeof(*ev), OSP_EV_OPEN, st->opened_ns);
 	ev->conn = st->id;
 	read_tuple(&ev->tuple, sk);
@@ -429,7 +434,6 @@ static __noinline int emit_open(struct sock *sk, struct osp_sk *st)
 	ev->role_from = st->role_from;
 	ev->vantage = OSP_VANTAGE_SYSCALL;
 	ctl_submit(ev);
-	st->announced = 1;
 	return 0;
 }
 

@@ -149,6 +149,11 @@ struct osp_ev_open {
  * turn counts the changes of direction on the connection, lost events included, from 1: a request
  * in turn n is answered in turn n + 1 where nothing is pipelined. It finds the pairs again after
  * a loss and tells how many exchanges are gone.
+ *
+ * other is where the opposite direction stood when these bytes were moved (position of its next
+ * byte; on the wire, the acknowledgement number): what was moved there before is older than this,
+ * even if its event comes later. A thread that receives can be quicker to its hook than the thread
+ * that sent the request.
  */
 struct osp_ev_data {
 	struct osp_ev_hdr h;
@@ -164,11 +169,11 @@ struct osp_ev_data {
 	__u8 cause;		/* enum osp_cause for [seq + cap, seq + bytes) */
 	__u8 vantage;		/* enum osp_vantage */
 	__u8 flags;		/* OSP_DF_* */
-	__u16 nr;		/* system call number, diagnostic only */
-	__u16 pad;
+	__u32 other;		/* with OSP_DF_OTHER */
 };
 #define OSP_DF_MORE 1		/* another event of the same call follows */
 #define OSP_DF_KTLS 2		/* plaintext of a kernel-TLS socket */
+#define OSP_DF_OTHER 4		/* other is set */
 
 enum osp_shut_how {
 	OSP_SHUT_TX = 1,	/* the owner ended its sending side (FIN follows seq) */

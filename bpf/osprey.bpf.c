@@ -64,14 +64,19 @@ struct osp_mmsghdr {
 
 /* ---- what both modes do with a data call ------------------------------------------------- */
 
-/* First call on a socket, first one by this process, or the filters have changed. */
+/* First call on a socket, first one by this process, or the filters have changed. The verdict is
+ * there before it says whose it is: other threads use the socket, too.
+ */
 static __always_inline void review(struct osp_sk *st, __u32 tgid)
 {
-	st->gen = *(volatile __u32 *)&osp_live.gen;
-	st->tgid = tgid;
-	st->take = want(SLOT_DATA, st->role, tgid);
-	if (st->take)
+	__u32 gen = *(volatile __u32 *)&osp_live.gen;
+	__u8 take = want(SLOT_DATA, st->role, tgid);
+
+	if (take)
 		emit_proc(tgid);
+	*(volatile __u8 *)&st->take = take;
+	*(volatile __u32 *)&st->gen = gen;
+	*(volatile __u32 *)&st->tgid = tgid;
 }
 
 /* The call in its per-CPU slot, filled with all that its events have in common; NULL: it is not to
@@ -97,20 +102,20 @@ static __always_inline struct osp_call *begin(struct sock *sk, struct osp_sk *st
 			cnt->turns++;
 	}
 	if (!st->take) {
-		st->filtered[dir & 1] += ret;
+		__sync_fetch_and_add(&st->filtered[dir & 1], ret);
 		cnt->seen++;
 		cnt->filtered++;
 		cnt->filtered_bytes += ret;
 		return NULL;
 	}
-	call->ts = bpf_ktime_get_boot_ns();
 	if (!st->announced)
 		emit_open(sk, st);
+	call->ts = bpf_ktime_get_boot_ns();
 	call->conn = st->id;
 	call->left = ret;
 	call->cap_left = osp_knobs.call_cap;
-	call->lost = st->lost[dir & 1];
-	call->filtered = st->filtered[dir & 1];
+	call->lost = call->lost0 = st->lost[dir & 1];
+	call->filtered = call->filtered0 = st->filtered[dir & 1];
 	call->turn = st->turn;
 	call->tgid = tgid;
 	call->tid = id;
@@ -121,8 +126,13 @@ static __always_inline struct osp_call *begin(struct sock *sk, struct osp_sk *st
 
 static __always_inline void end(struct osp_call *call, struct osp_sk *st)
 {
-	st->lost[call->dir & 1] = call->lost;
-	st->filtered[call->dir & 1] = call->filtered;
+	__u8 dir = call->dir & 1;
+
+	/* Differences: another thread may have added to them meanwhile. */
+	if (call->lost != call->lost0)
+		__sync_fetch_and_add(&st->lost[dir], call->lost - call->lost0);
+	if (call->filtered != call->filtered0)
+		__sync_fetch_and_add(&st->filtered[dir], call->filtered - call->filtered0);
 }
 
 /* A connection that was open before we were: what is known of it starts here. */
@@ -286,9 +296,9 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 	if (!call)
 		return 0;
 	call->seq = (dir == OSP_TX ? pos.tx_end : pos.rx_end) - ret;
+	call->other = dir == OSP_TX ? pos.rx_end : pos.tx_end;
 	task = bpf_get_current_task_btf();
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	call->nr = regs->orig_ax;
 	sock_args(&a, task, regs, dir, flags);
 	if (a.how == ARG_MMSG)
 		mmsg_next(&a, call, st);
@@ -526,7 +536,7 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 	if (!call)
 		return 0;
 	call->seq = (sys.dir == OSP_TX ? pos.tx_end : pos.rx_end) - (__u32)ret;
-	call->nr = regs->orig_ax;
+	call->other = sys.dir == OSP_TX ? pos.rx_end : pos.tx_end;
 	if (sys.dir == OSP_RX && (sys.flags & MSG_TRUNC)) {
 		sys.a.how = ARG_NONE;
 		sys.a.cause = OSP_CAUSE_MSG_TRUNC;
