@@ -238,8 +238,8 @@ def main():
     keep = os.environ.get("OSP_KEEP")
     folder = pathlib.Path(keep or tempfile.mkdtemp(prefix="osprey-syscalls."))
     if keep:
-        shutil.rmtree(folder / "sock", ignore_errors=True)
-        shutil.rmtree(folder / "syscall", ignore_errors=True)
+        for mode in modes:
+            shutil.rmtree(folder / mode, ignore_errors=True)
     tap = Tap()
     try:
         for mode in modes:

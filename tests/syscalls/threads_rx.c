@@ -7,7 +7,7 @@
 
 #define N 2000
 #define LEN 64
-#define WINDOW 8
+#define WINDOW 32
 
 static struct side *side;
 static const char answer_text[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";

@@ -71,6 +71,7 @@ static void server(int lfd)
 	struct side *s = side_new(accept_on(lfd), false);
 
 	prog.hold = true;
+	nap_ms(20);		/* the writers have the CPUs to themselves: they meet more often */
 	serve(s, &io_plain);
 	finish(s);
 }
