@@ -44,6 +44,12 @@
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
 
+/* Control events of a round, in order of time: a ring's order is that of reservation. */
+struct marked {
+	const struct osp_ev_hdr **ev;
+	uint32_t n, next, room;
+};
+
 struct bpf_source {
 	struct osp_source src;
 	struct osprey_bpf *skel;
@@ -52,6 +58,7 @@ struct bpf_source {
 	bool stopped, ended;
 	uint64_t tick_at, lost_at;	/* CLOCK_BOOTTIME ns of the next one */
 	uint64_t taken;			/* events read from the rings */
+	struct marked begins, ends;	/* of the round under way */
 	unsigned long ctl_begun;	/* control events before it that begin something are out */
 	struct osp_seed *seed;		/* sorted by conn */
 	size_t seed_n;
@@ -217,60 +224,80 @@ static const struct osp_ev_hdr *event_at(struct osp_ring *ring, unsigned long *p
 	}
 }
 
-/* All control events up to the mark that begin something, in ring order: they are stamped with when
- * it began, which is no order at all. -EAGAIN: one is not finished yet.
- */
-static int drain_begins(struct bpf_source *src, unsigned long mark, osp_ev_fn fn, void *ctx,
-			int *n)
+static int by_time(const void *a, const void *b)
 {
-	const struct osp_ev_hdr *ev;
-	int busy, rc;
+	const struct osp_ev_hdr *x = *(const struct osp_ev_hdr *const *)a;
+	const struct osp_ev_hdr *y = *(const struct osp_ev_hdr *const *)b;
 
-	while ((ev = event_at(&src->ctl, &src->ctl_begun, mark, &busy))) {
-		src->ctl_begun = osp_ring_after(&src->ctl, src->ctl_begun);
-		if (ends_something(ev))
-			continue;
-		src->taken++;
-		++*n;
-		rc = hand_over(src, ev, fn, ctx);
-		if (rc < 0)
-			return rc;
-	}
-	return busy ? -EAGAIN : 0;
+	if (x->ts_ns != y->ts_ns)
+		return x->ts_ns < y->ts_ns ? -1 : 1;
+	return x < y ? -1 : 1;
 }
 
-/* The next control event that ends something; those that begin are out already. */
-static const struct osp_ev_hdr *next_end(struct bpf_source *src, unsigned long mark)
+/* Marks the control events from *pos up to the mark that end something, or those that do not.
+ * -EAGAIN: one is not finished yet, *pos is at it.
+ */
+static int mark_events(struct bpf_source *src, struct marked *out, unsigned long *pos,
+		       unsigned long mark, bool ends)
 {
 	const struct osp_ev_hdr *ev;
 	int busy;
 
-	while ((ev = event_at(&src->ctl, &src->ctl.pos, mark, &busy)) && !ends_something(ev))
-		osp_ring_done(&src->ctl, osp_ring_after(&src->ctl, src->ctl.pos));
-	return ev;
+	out->n = out->next = 0;
+	for (; (ev = event_at(&src->ctl, pos, mark, &busy)); *pos = osp_ring_after(&src->ctl, *pos)) {
+		if (ends_something(ev) != ends)
+			continue;
+		if (out->n == out->room) {
+			uint32_t room = out->room ? out->room * 2 : 256;
+			const struct osp_ev_hdr **grown;
+
+			grown = realloc(out->ev, room * sizeof(*grown));
+			if (!grown)
+				return -ENOMEM;
+			out->ev = grown;
+			out->room = room;
+		}
+		out->ev[out->n++] = ev;
+	}
+	if (out->n > 1)
+		qsort(out->ev, out->n, sizeof(*out->ev), by_time);
+	return busy ? -EAGAIN : 0;
 }
 
-/* Data, and control events that end something, merged by time. */
-static int drain_rest_of_round(struct bpf_source *src, unsigned long data_mark,
-			       unsigned long end_mark, osp_ev_fn fn, void *ctx, int *n)
+static const struct osp_ev_hdr *next_of(const struct marked *m)
 {
+	return m->next < m->n ? m->ev[m->next] : NULL;
+}
+
+/* Data and both kinds of control events by time; the data ring is taken in its order. */
+static int merge(struct bpf_source *src, unsigned long data_mark, osp_ev_fn fn, void *ctx, int *n)
+{
+	bool held_up = false;
+
 	for (;;) {
-		const struct osp_ev_hdr *d, *e, *ev;
-		struct osp_ring *ring;
+		const struct osp_ev_hdr *d = NULL, *b = next_of(&src->begins);
+		const struct osp_ev_hdr *e = next_of(&src->ends), *ev;
 		int busy, rc;
 
-		d = event_at(&src->data, &src->data.pos, data_mark, &busy);
-		if (busy)
-			return 0;
-		e = next_end(src, end_mark);
-		ev = e && (!d || e->ts_ns <= d->ts_ns) ? e : d;
+		if (!held_up) {
+			d = event_at(&src->data, &src->data.pos, data_mark, &busy);
+			held_up = busy;
+		}
+		/* What follows an unfinished event may end what it belongs to. */
+		if (held_up)
+			e = NULL;
+		ev = e && (!d || e->ts_ns < d->ts_ns) ? e : d;
+		if (b && (!ev || b->ts_ns <= ev->ts_ns))
+			ev = b;
 		if (!ev)
-			return 0;
-		ring = ev == e ? &src->ctl : &src->data;
+			return held_up ? -EAGAIN : 0;
 		src->taken++;
 		++*n;
 		rc = hand_over(src, ev, fn, ctx);
-		osp_ring_done(ring, osp_ring_after(ring, ring->pos));
+		if (ev == d)
+			osp_ring_done(&src->data, osp_ring_after(&src->data, src->data.pos));
+		else
+			(ev == b ? &src->begins : &src->ends)->next++;
 		if (rc < 0)
 			return rc;
 	}
@@ -282,19 +309,31 @@ static int drain_rest_of_round(struct bpf_source *src, unsigned long data_mark,
  *   data_mark   then
  *   begin_mark  taken last: a DATA below data_mark has its OPEN and PROC below it
  *
- * An event that its producer has not finished holds up what is behind it, in both rings: that may
- * depend on it.
+ * Merging by time keeps them within a round: an event is stamped before its room is reserved, so
+ * whatever a CLOSE follows was stamped before it, and a call is stamped after its OPEN and PROC.
+ * Events that end something stay in the ring until their round is through.
  */
 static int drain(struct bpf_source *src, osp_ev_fn fn, void *ctx)
 {
 	unsigned long end_mark = osp_ring_mark(&src->ctl);
 	unsigned long data_mark = osp_ring_mark(&src->data);
 	unsigned long begin_mark = osp_ring_mark(&src->ctl);
+	unsigned long end_pos = src->ctl.pos;
 	int n = 0, rc;
 
-	rc = drain_begins(src, begin_mark, fn, ctx, &n);
+	rc = mark_events(src, &src->begins, &src->ctl_begun, begin_mark, false);
+	if (rc == -EAGAIN) {
+		/* Data behind it may be its own: only what has begun goes out. */
+		src->ends.n = src->ends.next = 0;
+		data_mark = src->data.pos;
+		rc = 0;
+	} else if (!rc) {
+		rc = mark_events(src, &src->ends, &end_pos, end_mark, true);
+	}
 	if (!rc)
-		rc = drain_rest_of_round(src, data_mark, end_mark, fn, ctx, &n);
+		rc = merge(src, data_mark, fn, ctx, &n);
+	if (!rc && src->ends.next == src->ends.n && (long)(end_pos - src->ctl.pos) > 0)
+		osp_ring_done(&src->ctl, end_pos);
 	osp_ring_publish(&src->data);
 	osp_ring_publish(&src->ctl);
 	return rc < 0 && rc != -EAGAIN ? rc : n;
@@ -392,6 +431,8 @@ static void bpf_close(struct osp_source *base)
 	osp_ring_fini(&src->ctl);
 	osprey_bpf__destroy(src->skel);
 	free(src->percpu);
+	free(src->begins.ev);
+	free(src->ends.ev);
 	free(src->seed);
 	free(src);
 }

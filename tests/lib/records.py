@@ -87,8 +87,9 @@ def txn_faults(rec):
 		out.append(f"{who}: outcome ok with half a transaction")
 	if rec.get("outcome") == "no_request" and "request" in http:
 		out.append(f"{who}: no_request with a request")
-	if rec.get("outcome") == "ok" and get(rec, "timing.duration_ns", 0) < 0:
-		out.append(f"{who}: negative duration")
+	first, last = get(rec, "timing.ttfb_ns"), get(rec, "timing.duration_ns")
+	if last is not None and last < max(first or 0, 0):
+		out.append(f"{who}: duration_ns {last}, ttfb_ns {first}")
 	return out
 
 

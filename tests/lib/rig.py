@@ -81,6 +81,8 @@ class Agent:
 	def __init__(self, rig, *args, mode=None, name="agent"):
 		self.path = os.path.join(rig.tmp, name + ".jsonl")
 		self.err = os.path.join(rig.tmp, name + ".err")
+		if os.path.exists(self.path):	# the sink appends
+			os.unlink(self.path)
 		argv = [AGENT, "--sink", f"jsonl:path={self.path}"]
 		if mode:
 			argv += ["--capture", mode]

@@ -20,6 +20,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
+sys.dont_write_bytecode = True
 
 import records			# noqa: E402
 import tap			# noqa: E402
@@ -29,6 +30,8 @@ from rig import Agent, Rig, free_port, group_comm, modes, ready_mode, wait_for, 
 PYTHON = "/usr/bin/python3"
 BIG = 10_000_000		# more than any socket buffer and any capture cap
 MANY = 400			# responses after which wrk stops
+
+CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n"
 
 # curl says this of every transfer; sizes are what it counted itself.
 CURL_SAYS = ('{"cport":%{local_port},"method":"%{method}","status":%{http_code},'
@@ -109,7 +112,8 @@ def start_servers(rig, suffix, hosts, ns):
 
 def curl_runs(kind, tmp):
 	"""Lists of (extra arguments, targets): each is one curl, so one connection where the
-	server keeps it. expect: told to wait for 100-continue."""
+	server keeps it. curl asks for 100-continue by itself before chunked uploads: it is told
+	not to, so that who asks for it is known."""
 	body = "@" + os.path.join(tmp, "body.100k")
 	expect = ["-H", "Expect: 100-continue"]
 	if kind == "nginx":
@@ -120,7 +124,7 @@ def curl_runs(kind, tmp):
 			(["-H", "If-None-Match: *"], ["/small.txt", "/big.bin"]),
 			(["-d", "0123456789"], ["/post", "/post"]),
 			(["-T", body[1:], *expect], ["/put/a"]),
-			(["-T", "-"], ["/put/b"]),
+			(["-T", "-", "-H", "Expect:"], ["/put/b"]),
 			(["-H", "Accept-Encoding: gzip"], ["/gz/t.txt", "/gz/t.txt"]),
 			([], ["/status/204", "/small.txt", "/status/204"]),
 		]
@@ -133,8 +137,9 @@ def curl_runs(kind, tmp):
 	]
 	if kind != "python10":		# HTTP/1.0 knows neither
 		runs.append((["--data-binary", body, *expect], ["/echo"]))
-		runs.append((["-X", "POST", "-T", "-"], ["/echo"]))
-		runs.append(([], ["/chunked/300000", "/chunked/0", "/chunked/1"]))
+		runs.append((["-X", "POST", "-T", "-", "-H", "Expect:"], ["/echo"]))
+		runs.append(([], ["/chunked/200000", "/chunked/0", "/chunked/1"]))
+		runs.append(([], ["/chunked/300000"]))
 		runs.append((["-I"], ["/chunked/300000"]))
 	if kind != "node":
 		runs.append(([], ["/close/500000"]))
@@ -227,6 +232,22 @@ def read_log(srv, mode):
 	return out
 
 
+def complete(truth, did):
+	"""The server's entries with what only its client knows: nginx logs no decoded sizes and
+	takes a 100 Continue for a part of the body, and its request_length leaves out a body
+	that it throws away (as for /post)."""
+	ask = by_conn(did)
+	for conn, entries in by_conn(truth).items():
+		for e, c in zip(entries, ask.get(conn, [])):
+			for field in ("req_body", "req_wire", "res_body", "interim"):
+				if field in c:
+					e.setdefault(field, c[field])
+			if "res_wire" in e:	# nginx
+				e["res_wire"] -= len(CONTINUE) if e.get("interim") else 0
+				if e["target"].startswith("/post"):
+					del e["req_size"]
+
+
 # ---- comparison ---------------------------------------------------------------------------------
 
 def key(entry):
@@ -259,6 +280,17 @@ def sizes(entry, rec):
 		if field in entry and entry[field] != have]
 
 
+def cut_by_cap(entry, rec):
+	"""Node hands over a chunked body in one call. What is beyond the capture cap (256K a call)
+	is missing, chunk headers too, so that its end cannot be known: the record has to say so,
+	and may not tell a size."""
+	if rec.get("outcome") != "gap" or entry["comm"] != "node" or \
+	   not entry["target"].startswith("/chunked/300000"):
+		return False
+	return "gap" in rec.get("flags", []) and rec.get("lost_bytes", 0) > 0 and \
+		"body_bytes" not in get(rec, "http.response", {})
+
+
 def compare(entry, rec, role, path):
 	"""What is wrong with a record that stands for entry; the empty list if nothing."""
 	want = {"http.request.method": entry["method"], "http.request.target": entry["target"],
@@ -268,8 +300,12 @@ def compare(entry, rec, role, path):
 		"conn.netns": path.netns(role), "http.response.interim": entry.get("interim") or None}
 	if entry.get("tid"):
 		want["process.tid"] = entry["tid"]
+	whole = not cut_by_cap(entry, rec)
+	if not whole:
+		want["outcome"] = "gap"
 	bad = [f"{k} is {get(rec, k)!r}, not {v!r}" for k, v in want.items() if get(rec, k) != v]
-	bad += sizes(entry, rec)
+	if whole:
+		bad += sizes(entry, rec)
 	if path.loopback != ("loopback" in rec.get("flags", [])):
 		bad.append(f"flags are {rec.get('flags')}")
 	if set(rec.get("flags", [])) & {"midstream", "truncated", "dup_removed"}:
@@ -318,7 +354,8 @@ def compare_ends(servers, clients):
 		for field in ("conn.id", "http.request.tcp_end", "http.response.tcp_seq",
 			      "http.response.tcp_end", "http.request.head_bytes",
 			      "http.response.head_bytes", "http.response.body_wire_bytes"):
-			if get(a[k], field) != get(b[k], field):
+			known = get(a[k], field) is not None or a[k].get("outcome") == "ok"
+			if known and get(a[k], field) != get(b[k], field):
 				bad.append(f"{field} differs between the ends of {k}: server "
 					   f"{get(a[k], field)}, client {get(b[k], field)}")
 		if get(a[k], "conn.cookie") == get(b[k], "conn.cookie"):
@@ -436,6 +473,7 @@ class Mode:
 				[f"roles: {sorted({str(get(r, 'conn.role')) for r in mine})}"]
 			if len(truth) != len(did):
 				bad.append(f"the test itself: client made {len(did)}, server {len(truth)}")
+			complete(truth, did)
 			bad += compare_conns(truth, ends[0], "server", path)
 			bad += compare_conns(did, ends[1], "client", path)
 			bad += compare_ends(*ends)

@@ -27,6 +27,7 @@ capture_modes() {
 start_agent() {
 	local name=$1
 	shift
+	: >"$TMP/$name.err"	# the ready line of the run before
 	rm -f "$TMP/$name.jsonl"
 	"$AGENT" --sink "jsonl:path=$TMP/$name.jsonl" "$@" \
 		>"$TMP/$name.out" 2>"$TMP/$name.err" </dev/null &

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Each filter, with two peers of which exactly one matches, and with several of its values. What does
-# not match gives no transaction and is counted as filtered.
+# Each filter, with two peers of which exactly one matches, and with several of its values. What
+# does not match gives no transaction and is counted as filtered.
 #
 # Unless the port is what is tested, --port keeps the rest of the machine out: filters of different
 # kinds all have to match.
@@ -126,7 +126,7 @@ test_comm() {
 		2 process.comm=osp-one -- 2 process.comm=osp-two
 }
 test_exe() {
-	filter "--exe" three_clients "${PORTS[@]}" --exe "$TWO" -- 2 "process.executable=$TWO"
+	filter "--exe" three_clients "${PORTS[@]}" --exe "$TWO" -- 2 process.comm=osp-two
 	filter "--exe twice" three_clients "${PORTS[@]}" --exe "$TWO" --exe "$THREE" -- \
 		2 process.comm=osp-two -- 2 process.comm=osp-three
 }

@@ -127,6 +127,7 @@ shutil.copyfileobj(c.makefile("rb"), open(sys.argv[2], "wb", buffering=0), 1)' \
 	wait_for 5 listens "$port"
 	start_agent a --capture "$mode" --port "$PORT" --port "$port"
 	wait_ready a || fail "$what: the first gets ready" "$(cat "$TMP/a.err")"
+	: >"$TMP/b.err"
 	"$AGENT" --capture "$mode" --port "$PORT" --port "$port" --sink jsonl:path=- \
 		2>"$TMP/b.err" </dev/null >"/dev/tcp/127.0.0.1/$port" &
 	b=$!
