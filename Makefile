@@ -2,6 +2,7 @@
 # Everything is built into $(O) (build/), programs into $(O)/bin. See `make help`.
 #
 #   BPF=0                   without kernel programs: no clang, bpftool, libbpf needed
+#   KAFKA=0                 without the kafka sink; so by itself where librdkafka is missing
 #   SAN=address,undefined   with sanitizers, into build/san
 #   V=1                     show commands
 #   CFLAGS, LDFLAGS         added to ours
@@ -26,20 +27,27 @@ PKG_CONFIG ?= pkg-config
 VMLINUX_BTF ?= /sys/kernel/btf/vmlinux
 LLHTTP_SRC ?= /usr/share/llhttp
 LLHTTP_INC ?= /usr/share/include/llhttp
+ifeq ($(origin KAFKA),undefined)
+KAFKA := $(shell $(PKG_CONFIG) --exists rdkafka 2>/dev/null && echo 1 || echo 0)
+endif
 
 Q := $(if $(V),,@)
 msg = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2:$(O)/%=%)')
 
 WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
 	-Wimplicit-fallthrough -Wpointer-arith -Wno-unused-parameter
-OSP_CPPFLAGS := -D_GNU_SOURCE -DOSP_VERSION='"$(VERSION)"' -DOSP_HAVE_BPF=$(BPF) -I. -I$(O) -isystem $(LLHTTP_INC)
+OSP_CPPFLAGS := -D_GNU_SOURCE -DOSP_VERSION='"$(VERSION)"' -DOSP_HAVE_BPF=$(BPF) \
+	-DOSP_HAVE_KAFKA=$(KAFKA) -I. -I$(O) -isystem $(LLHTTP_INC)
 OSP_CFLAGS := -std=gnu11 -O2 -g $(WARN) $(if $(WERROR),-Werror) -fno-strict-aliasing -fvisibility=hidden
 OSP_LDFLAGS := -pthread
 ifneq ($(SAN),)
 OSP_CFLAGS += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 OSP_LDFLAGS += -fsanitize=$(SAN)
 endif
-LIBS := $(shell $(PKG_CONFIG) --libs libxxhash libmd 2>/dev/null || echo -lxxhash -lmd)
+LIBS := $(shell $(PKG_CONFIG) --libs libxxhash libmd libzstd zlib 2>/dev/null || echo -lxxhash -lmd -lzstd -lz)
+ifneq ($(KAFKA),0)
+LIBS += $(shell $(PKG_CONFIG) --libs rdkafka 2>/dev/null || echo -lrdkafka)
+endif
 ifneq ($(BPF),0)
 LIBS += $(shell $(PKG_CONFIG) --libs libbpf 2>/dev/null || echo -lbpf) -lelf -lz
 endif
@@ -49,6 +57,7 @@ endif
 bpf_only := agent/source_bpf.c agent/check_layout.c
 lib_src := $(wildcard agent/base/*.c agent/*.c agent/parser/*.c record/*.c sinks/*.c)
 lib_src := $(filter-out agent/main.c $(if $(filter 0,$(BPF)),$(bpf_only)),$(lib_src))
+lib_src := $(filter-out $(if $(filter 0,$(KAFKA)),sinks/kafka.c),$(lib_src))
 llhttp_src := llhttp.c api.c http.c
 unit_src := $(wildcard tests/unit/test_*.c)
 testlib_src := $(wildcard tests/lib/*.c)
@@ -148,10 +157,10 @@ check-layers:
 
 # ---- on this machine -------------------------------------------------------------------------
 # Debian and Ubuntu. What the tests add is in deps-test.
-DEPS := gcc make pkg-config libc6-dev libxxhash-dev libmd-dev node-llhttp \
-	$(if $(filter 0,$(BPF)),,clang bpftool libbpf-dev libelf-dev zlib1g-dev)
+DEPS := gcc make pkg-config libc6-dev libxxhash-dev libmd-dev node-llhttp zlib1g-dev libzstd-dev \
+	librdkafka-dev $(if $(filter 0,$(BPF)),,clang bpftool libbpf-dev libelf-dev)
 DEPS_TEST := curl nginx-light wrk nodejs python3 python3-jsonschema iproute2 procps util-linux \
-	libclang-rt-dev
+	libclang-rt-dev kcat zstd gzip default-jre-headless maven
 
 deps:
 	@contrib/install-packages $(DEPS)

@@ -273,7 +273,7 @@ static int open_sinks(struct agent *ag)
 	err = osp_sinks_open(ag->sinks, why, sizeof(why));
 	if (err) {
 		osp_err("%s", why);
-		return err == -EINVAL ? OSP_EXIT_CONFIG : OSP_EXIT_RUNTIME;
+		return err == -ENOMEM ? OSP_EXIT_RUNTIME : OSP_EXIT_CONFIG;
 	}
 	osp_sinks_give_up(ag->sinks, asked_to_stop, ag);
 	return 0;
@@ -335,10 +335,13 @@ static void say_ready(struct agent *ag)
 static void finish(struct agent *ag)
 {
 	struct osp_rec_counter extra[OSP_LEDGER_EXTRA_MAX];
-	uint64_t deadline = mono_ns() + ag->conf->stop_timeout_ns;
+	uint64_t begin = mono_ns(), deadline = begin + ag->conf->stop_timeout_ns;
 
 	osp_tracker_finish(ag->trk);
-	osp_sinks_drain(ag->sinks, deadline);
+	/* The last ledger tells how the sinks fared, so it comes when they are through. One that is
+	 * stuck must leave the others time for it.
+	 */
+	osp_sinks_drain(ag->sinks, begin + ag->conf->stop_timeout_ns / 2);
 	if (!ag->started)
 		offer_ledger(ag, "start", false);
 	offer_ledger(ag, "exit", true);

@@ -30,6 +30,7 @@
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -770,6 +771,7 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 {
 	enum osp_capture capture;
 	bool has_cookie, has_loop;
+	struct stat self;
 	int err;
 
 	err = pick_mode(conf->mode, &capture, &has_cookie, &has_loop);
@@ -782,7 +784,11 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 		osp_err("cannot open the kernel programs: %s", strerror(-err));
 		return err;
 	}
+	if (stat("/proc/self/exe", &self))
+		memset(&self, 0, sizeof(self));
 	src->skel->rodata->osp_knobs = (struct osp_knobs){
+		.self_ino = self.st_ino,
+		.self_dev = (uint32_t)(major(self.st_dev) << 20 | minor(self.st_dev)),
 		.capture = capture, .self_tgid = (uint32_t)getpid(), .call_cap = conf->call_cap,
 		.wake_bytes = (uint32_t)(ring_size(conf->ring_bytes) / 16),
 		.has_cookie = has_cookie,

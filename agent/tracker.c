@@ -64,7 +64,9 @@ static int start_parser(struct osp_conn *conn, int dir, const struct osp_parser 
 	conn->req_dir = (uint8_t)req_dir;
 	osp_conn_set_role(conn, req_dir == OSP_TX ? OSP_ROLE_CLIENT : OSP_ROLE_SERVER,
 			  det == OSP_DET_REQ ? OSP_FROM_REQUEST : OSP_FROM_RESPONSE);
-	pair->lost = pair->unsync = conn->strm[OSP_TX].holed || conn->strm[OSP_RX].holed;
+	pair->joined = !conn->whole;
+	pair->unsync = conn->strm[OSP_TX].holed || conn->strm[OSP_RX].holed;
+	pair->lost = conn->strm[OSP_TX].hole_turn || conn->strm[OSP_RX].hole_turn;
 	pair->doubt_turn[OSP_REQ] = conn->strm[req_dir].hole_turn;
 	pair->doubt_turn[OSP_RES] = conn->strm[res_dir].hole_turn;
 	parser->init(conn->state, &init);
@@ -265,12 +267,6 @@ static void held(struct osp_conn *conn, int64_t n)
 	osp_trk_count(conn->trk, OSP_ST_BY_HELD, n);
 }
 
-static void free_piece(struct osp_conn *conn, struct osp_piece *pc)
-{
-	held(conn, -(int64_t)pc->bytes);
-	osp_conn_release(conn, pc, pc->size);
-}
-
 /* Passes the first piece on; next has reached it. */
 static void pass_piece(struct osp_conn *conn, int dir)
 {
@@ -437,8 +433,10 @@ static void insert(struct osp_conn *conn, int dir, struct part *part)
 			}
 			count_overlap(conn, dir, n);
 			cut_front(part, n);
-			if (pc->raced && part->bytes)
-				part->cap = 0, part->cause = OSP_CAUSE_RACE;
+			if (pc->raced) {
+				part->cap = 0;
+				part->cause = OSP_CAUSE_RACE;
+			}
 		}
 		at = &pc->next;
 	}
@@ -554,7 +552,7 @@ static void check_eof(struct osp_conn *conn)
 		strm_eof(conn, dir, OSP_END_OK);
 		/* Nothing will be answered any more. */
 		if (conn->mode == OSP_CM_PARSER && dir != conn->req_dir)
-			osp_txn_end_all(conn, OSP_CE_FIN);
+			osp_txn_end_answers(conn);
 	}
 }
 
@@ -658,7 +656,8 @@ static void count_exchanges(struct osp_conn *conn, struct osp_conn_totals *tot)
 	struct osp_tracker *trk = conn->trk;
 
 	if (conn->req_dir != OSP_DIR_NONE) {
-		tot->lost_exchanges = osp_txn_exchanges_lost(conn, tot->turns);
+		if (conn->missed)
+			tot->lost_exchanges = osp_pair_exchanges_lost(&conn->pair, tot->turns);
 		osp_trk_count(trk, OSP_ST_EX_LOST, (int64_t)tot->lost_exchanges);
 	} else if ((!conn->data || conn->mode == OSP_CM_UNDECIDED) && conn->missed) {
 		tot->lost_exchanges = tot->turns / 2 + tot->turns % 2;
@@ -701,8 +700,7 @@ static void finish_conn(struct osp_conn *conn, enum osp_conn_end how, const stru
 	if (tot.known)
 		close_unread(conn, ev->rcv_end - ev->end[OSP_RX]);
 	osp_txn_end_all(conn, how);
-	if (how != OSP_CE_STOP)
-		count_exchanges(conn, &tot);
+	count_exchanges(conn, &tot);
 	if (!conn->proto && conn->searched > SEARCH_MAX)
 		conn->proto = "opaque";
 	tot.bytes[OSP_TX] = conn->strm[OSP_TX].next - conn->strm[OSP_TX].base;

@@ -1,19 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* txn.c: pairing, and transaction records.
- *
- * Where nothing was lost the n-th response answers the n-th request: plain FIFO, whatever
- * pipelining, early responses and interim ones do. That stays true with losses still undiscovered,
- * because a hole is known before the bytes behind it are parsed.
- *
- * After a loss order alone would shift all pairs that follow, so turns decide (osp_ev_data.turn): a
- * response in turn u answers requests of turn u - 1. Where that leaves a doubt nothing is paired:
- * half a transaction is a truth, a wrong pair is a lie. Doubts are:
- *   - a request before this one, in the same turn, may be among what was lost;
- *   - a response before this one, in the same turn, may be, and there were several requests;
- *   - the connection has shown responses that lag turns behind their requests (a client that keeps
- *     a window of pipelined requests open): then turns say nothing.
- * Connections that have shown whole turns of one request each, and never of several, are taken to
- * go on like that.
+/* txn.c: transactions: what a parser tells becomes halves of them, and records in the end. Which
+ * response belongs to which request: pair.c.
  */
 #include "agent/conn.h"
 
@@ -22,13 +9,6 @@
 #include <strings.h>
 
 #define STR(id) ((id) - OSP_S_HTTP_VERSION)
-
-void osp_pair_init(struct osp_pair *pair)
-{
-	memset(pair, 0, sizeof(*pair));
-	osp_list_init(&pair->fifo);
-	pair->clean = true;
-}
 
 void osp_txn_id(const struct osp_conn *conn, uint64_t index, uint64_t id[2])
 {
@@ -232,7 +212,7 @@ static void txn_free(struct osp_txn *txn)
 	osp_conn_release(txn->conn, txn, txn->size);
 }
 
-static void finish(struct osp_txn *txn, enum osp_outcome outcome)
+void osp_txn_finish(struct osp_txn *txn, enum osp_outcome outcome)
 {
 	struct osp_tracker *trk = txn->conn->trk;
 
@@ -282,11 +262,22 @@ void osp_txn_end_all(struct osp_conn *conn, enum osp_conn_end how)
 
 	while (!osp_list_empty(&pair->fifo)) {
 		txn = osp_list_entry(pair->fifo.next, struct osp_txn, fifo);
-		finish(txn, end_outcome(txn, how));
+		osp_txn_finish(txn, end_outcome(txn, how));
 	}
 	txn = pair->cur[OSP_RES];	/* a response alone is on no list */
 	if (txn)
-		finish(txn, end_outcome(txn, how));
+		osp_txn_finish(txn, end_outcome(txn, how));
+}
+
+void osp_txn_end_answers(struct osp_conn *conn)
+{
+	struct osp_txn *txn = osp_pair_unanswered(&conn->pair, NULL), *next;
+
+	for (; txn; txn = next) {
+		next = osp_pair_unanswered(&conn->pair, txn);
+		if (txn->half[OSP_REQ].done)
+			osp_txn_finish(txn, end_outcome(txn, OSP_CE_FIN));
+	}
 }
 
 /* ---- what is kept of a head ------------------------------------------------------------------ */
@@ -403,147 +394,6 @@ static int keep_msg(struct osp_txn *txn, const struct osp_msg *msg)
 	return txn->conn->trk->conf.headers ? keep_headers(txn, msg) : 0;
 }
 
-/* ---- exchanges ------------------------------------------------------------------------------- */
-
-/* Requests go in turn 1, 3 ... (or, where we came in late, 2, 4 ...); exchange n is the n-th of
- * them with the turn after it. Notes that a message of it was seen.
- */
-static void mark_exchange(struct osp_conn *conn, int kind, uint32_t turn)
-{
-	struct osp_pair *pair = &conn->pair;
-	uint32_t v = kind == OSP_REQ ? turn : turn - 1, n, ago;
-
-	if (!turn)
-		return;
-	if (!pair->parity)
-		pair->parity = v % 2 ? 1 : 2;
-	n = v / 2 + v % 2;
-	if (!pair->ex_seen || n > pair->ex_last) {
-		ago = pair->ex_seen ? n - pair->ex_last : 64;
-		pair->ex_mask = (ago < 64 ? pair->ex_mask << ago : 0) | 1;
-		pair->ex_last = n;
-		pair->ex_seen++;
-		return;
-	}
-	ago = pair->ex_last - n;
-	if (ago < 64 && !(pair->ex_mask >> ago & 1)) {
-		pair->ex_mask |= 1ull << ago;
-		pair->ex_seen++;
-	}
-}
-
-/* With pipelining several exchanges share a turn, so this is a lower bound. */
-uint64_t osp_txn_exchanges_lost(const struct osp_conn *conn, uint32_t turns)
-{
-	const struct osp_pair *pair = &conn->pair;
-	uint64_t all = pair->parity == 2 ? turns / 2 + 1ull : turns / 2 + turns % 2;
-
-	if (!conn->missed || !turns)
-		return 0;
-	return all > pair->ex_seen ? all - pair->ex_seen : 0;
-}
-
-/* ---- pairing --------------------------------------------------------------------------------- */
-
-static bool one_by_one(const struct osp_pair *pair)
-{
-	return pair->single && !pair->piped;
-}
-
-static struct osp_txn *next_in_fifo(struct osp_pair *pair, struct osp_txn *txn)
-{
-	struct osp_list *link = txn ? txn->fifo.next : pair->fifo.next;
-
-	return link == &pair->fifo ? NULL : osp_list_entry(link, struct osp_txn, fifo);
-}
-
-/* The oldest request without a response after txn (NULL: of all). */
-static struct osp_txn *unanswered(struct osp_pair *pair, struct osp_txn *txn)
-{
-	do {
-		txn = next_in_fifo(pair, txn);
-	} while (txn && txn->half[OSP_RES].there);
-	return txn;
-}
-
-/* Requests whose last byte went in a turn before `turn` have lost their answer. */
-static void drop_older(struct osp_pair *pair, uint32_t turn)
-{
-	struct osp_txn *txn = unanswered(pair, NULL), *next;
-
-	for (; txn; txn = next) {
-		next = unanswered(pair, txn);
-		if (txn->half[OSP_REQ].turn1 < turn)
-			finish(txn, OSP_OUT_GAP);
-	}
-}
-
-/* Requests that a response in the turn after `turn` could answer; which one is not known. */
-static void drop_candidates(struct osp_pair *pair, uint32_t turn)
-{
-	struct osp_txn *txn = unanswered(pair, NULL), *next;
-
-	for (; txn; txn = next) {
-		next = unanswered(pair, txn);
-		if (txn->half[OSP_REQ].turn0 <= turn)
-			finish(txn, OSP_OUT_GAP);
-	}
-	pair->unsync = true;
-}
-
-static uint32_t candidates(struct osp_pair *pair, uint32_t turn)
-{
-	struct osp_txn *txn = NULL;
-	uint32_t n = 0;
-
-	while ((txn = unanswered(pair, txn)) && txn->half[OSP_REQ].turn0 <= turn)
-		n++;
-	return n;
-}
-
-/* The request that a response in that turn answers; NULL: not known. */
-static struct osp_txn *pair_response(struct osp_pair *pair, uint32_t turn)
-{
-	uint32_t asked = turn ? turn - 1 : 0;
-	struct osp_txn *txn;
-	bool doubt;
-
-	if (pair->lost && pair->lagging) {
-		drop_candidates(pair, UINT32_MAX);
-		return NULL;
-	}
-	if (pair->unsync)
-		drop_older(pair, asked);
-	txn = unanswered(pair, NULL);
-	if (!txn || (pair->unsync && txn->half[OSP_REQ].turn0 > asked))
-		return NULL;
-	doubt = pair->unsync && turn == pair->doubt_turn[OSP_RES] &&
-		(candidates(pair, asked) > 1 || !one_by_one(pair));
-	if (txn->doubt || doubt) {
-		drop_candidates(pair, asked);
-		return NULL;
-	}
-	if (!pair->unsync && turn && txn->half[OSP_REQ].turn1 < asked)
-		pair->lagging = true;
-	pair->unsync = false;
-	return txn;
-}
-
-/* Learns whether this connection sends one request at a time. */
-static void learn_request(struct osp_pair *pair, uint32_t turn)
-{
-	if (turn == pair->req_turn) {
-		pair->req_n++;
-		pair->piped = true;
-		return;
-	}
-	if (pair->req_n == 1 && pair->clean)
-		pair->single = true;
-	pair->req_turn = turn;
-	pair->req_n = 1;
-	pair->clean = pair->doubt_turn[OSP_REQ] != turn;
-}
-
 /* ---- what the parser calls ------------------------------------------------------------------- */
 
 static int on_request(void *ctx, const struct osp_msg *msg)
@@ -556,10 +406,9 @@ static int on_request(void *ctx, const struct osp_msg *msg)
 	if (!txn)
 		return -ENOMEM;
 	txn->answers = msg->answers;
-	txn->doubt = pair->lost && (!msg->seg.turn || msg->seg.turn == pair->doubt_turn[OSP_REQ]);
-	learn_request(pair, msg->seg.turn);
-	mark_exchange(conn, OSP_REQ, msg->seg.turn);
-	mark_exchange(conn, OSP_REQ, msg->head_seg.turn);
+	osp_pair_request(pair, txn, msg->seg.turn);
+	osp_pair_mark(&conn->pair, OSP_REQ, msg->seg.turn);
+	osp_pair_mark(&conn->pair, OSP_REQ, msg->head_seg.turn);
 	osp_conn_set_role(conn, conn->req_dir == OSP_TX ? OSP_ROLE_CLIENT : OSP_ROLE_SERVER,
 			  OSP_FROM_REQUEST);
 	osp_list_add_tail(&pair->fifo, &txn->fifo);
@@ -571,12 +420,12 @@ static enum osp_answers on_response(void *ctx, const struct osp_msg *msg)
 {
 	struct osp_conn *conn = ctx;
 	struct osp_pair *pair = &conn->pair;
-	struct osp_txn *txn = pair_response(pair, msg->seg.turn);
+	struct osp_txn *txn = osp_pair_response(pair, msg->seg.turn);
 	enum osp_answers ans = txn ? txn->answers : OSP_ANS_UNKNOWN;
 
 	osp_trk_count(conn->trk, OSP_ST_MSG_RESPONSES, 1);
-	mark_exchange(conn, OSP_RES, msg->seg.turn);
-	mark_exchange(conn, OSP_RES, msg->head_seg.turn);
+	osp_pair_mark(&conn->pair, OSP_RES, msg->seg.turn);
+	osp_pair_mark(&conn->pair, OSP_RES, msg->head_seg.turn);
 	if (txn && txn->tomb) {
 		txn_free(txn);
 		txn = NULL;
@@ -593,10 +442,10 @@ static enum osp_answers on_response(void *ctx, const struct osp_msg *msg)
 static void on_interim(void *ctx, const struct osp_msg *msg)
 {
 	struct osp_conn *conn = ctx;
-	struct osp_txn *txn = unanswered(&conn->pair, NULL);
+	struct osp_txn *txn = osp_pair_unanswered(&conn->pair, NULL);
 
 	osp_trk_count(conn->trk, OSP_ST_MSG_RESPONSES, 1);
-	mark_exchange(conn, OSP_RES, msg->seg.turn);
+	osp_pair_mark(&conn->pair, OSP_RES, msg->seg.turn);
 	if (!txn || txn->tomb || txn->interim_n == OSP_INTERIM_MAX)
 		return;
 	if (conn->pair.unsync && txn->half[OSP_REQ].turn1 + 1 != msg->seg.turn)
@@ -652,11 +501,12 @@ static void on_touch(void *ctx, int kind, const struct osp_seg *seg)
 	struct osp_conn *conn = ctx;
 	struct osp_txn *txn = conn->pair.cur[kind];
 
-	mark_exchange(conn, kind, seg->turn);
+	osp_pair_mark(&conn->pair, kind, seg->turn);
 	if (!txn)
 		return;
 	txn->half[kind].ts1 = seg->ts;
-	txn->half[kind].turn1 = seg->turn;
+	if (seg->turn)
+		txn->half[kind].turn1 = seg->turn;
 }
 
 static void request_ended(struct osp_txn *txn, enum osp_msg_end how)
@@ -665,9 +515,9 @@ static void request_ended(struct osp_txn *txn, enum osp_msg_end how)
 
 	if (how == OSP_END_GAP || how == OSP_END_BAD) {
 		txn->flags |= how == OSP_END_GAP ? OSP_RF_GAP : 0;
-		finish(txn, how == OSP_END_GAP ? OSP_OUT_GAP : OSP_OUT_FRAMING);
+		osp_txn_finish(txn, how == OSP_END_GAP ? OSP_OUT_GAP : OSP_OUT_FRAMING);
 	} else if (txn->half[OSP_REQ].done && txn->half[OSP_RES].done) {
-		finish(txn, OSP_OUT_OK);
+		osp_txn_finish(txn, OSP_OUT_OK);
 	} else if (txn->half[OSP_REQ].done && !txn->half[OSP_RES].there &&
 		   trk->conf.txn_timeout_ns) {
 		txn->due = trk->now + trk->conf.txn_timeout_ns;
@@ -686,11 +536,11 @@ static void response_ended(struct osp_txn *txn, enum osp_msg_end how)
 	if (how == OSP_END_GAP)
 		txn->flags |= OSP_RF_GAP;
 	if (how != OSP_END_OK)
-		finish(txn, outcome[how]);
+		osp_txn_finish(txn, outcome[how]);
 	else if (!txn->half[OSP_REQ].there)
-		finish(txn, OSP_OUT_NO_REQUEST);
+		osp_txn_finish(txn, OSP_OUT_NO_REQUEST);
 	else if (txn->half[OSP_REQ].done)
-		finish(txn, OSP_OUT_OK);
+		osp_txn_finish(txn, OSP_OUT_OK);
 }
 
 static void on_end(void *ctx, int kind, enum osp_msg_end how, uint64_t pos, uint64_t wire)
@@ -727,36 +577,24 @@ static void on_note(void *ctx, int kind, uint32_t anomalies, uint32_t flags)
 	txn->flags |= flags;
 }
 
-static void on_lost(void *ctx, int kind, uint32_t lo, uint32_t hi)
+static void on_lost(void *ctx, int kind, uint32_t lo, uint32_t hi, bool between)
 {
 	struct osp_conn *conn = ctx;
-	struct osp_pair *pair = &conn->pair;
-	struct osp_txn *txn = NULL;
 
-	pair->lost = pair->unsync = true;
-	if (kind == OSP_REQ) {
-		pair->clean = false;
-		/* A whole turn of requests fits between: it is what was lost. */
-		if (!one_by_one(pair) || !lo || hi < lo + 4)
-			pair->doubt_turn[OSP_REQ] = hi;
-		return;
-	}
-	pair->doubt_turn[OSP_RES] = hi;
-	while ((txn = unanswered(pair, txn)))
-		txn->maybe_answered = true;
+	osp_pair_lost(&conn->pair, kind, lo, hi, between);
 }
 
 static bool on_bad(void *ctx, int kind)
 {
 	struct osp_conn *conn = ctx;
-	struct osp_txn *txn = unanswered(&conn->pair, NULL);
+	struct osp_txn *txn = osp_pair_unanswered(&conn->pair, NULL);
 
 	if (kind == OSP_RES && !txn)
 		return true;
 	osp_trk_count(conn->trk, OSP_ST_MSG_BAD, 1);
 	if (kind == OSP_RES)
-		finish(txn, OSP_OUT_FRAMING);
-	on_lost(ctx, kind, conn->feed_turn, conn->feed_turn);
+		osp_txn_finish(txn, OSP_OUT_FRAMING);
+	on_lost(ctx, kind, conn->feed_turn, conn->feed_turn, false);
 	return false;
 }
 

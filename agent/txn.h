@@ -63,25 +63,31 @@ struct osp_txn {
 	bool counted;		/* index is right: nothing was lost before */
 	bool tomb;		/* its record is made; keeps the place of a late response */
 	bool doubt;		/* a request before it, in the same turn, may be lost */
+	bool late;		/* its answer may have been seen before it */
 	bool maybe_answered;	/* the response may be among what was lost */
 	struct osp_half half[OSP_ENDS];
 };
 
-/* What a connection knows about the order of messages. */
+/* What a connection knows about the order of messages; by OSP_REQ, OSP_RES where there are two. */
 struct osp_pair {
 	struct osp_list fifo;
 	struct osp_txn *cur[OSP_ENDS];	/* messages under way; NULL: none, or nobody's */
 	uint64_t ex_mask;	/* the 64 exchanges up to ex_last of which something was seen */
 	uint32_t ex_last, ex_seen;
-	uint32_t req_turn, req_n;	/* latest turn with requests; how many began in it */
+	uint32_t turn[OSP_ENDS];	/* latest turn with heads of that kind */
+	uint32_t heads[OSP_ENDS];	/* how many began in it */
 	uint32_t doubt_turn[OSP_ENDS];	/* messages may have been lost in that turn */
+	uint32_t between_turn[OSP_ENDS];	/* ... and what was lost was no part of the ones seen */
+	uint32_t orphan_turn;	/* latest turn with a response whose request was not known */
 	uint8_t parity;		/* of turns with requests: 1 odd, 2 even, 0 not known */
+	uint8_t singles;	/* whole turns with exactly one message, as far as it matters */
+	uint8_t calm;		/* turns in a row answered in full, as far as it matters */
+	bool clean[OSP_ENDS];	/* nothing was lost around that turn so far */
+	bool joined;		/* midstream: what was before is not known */
 	bool lost;		/* messages may have been lost, ever */
-	bool unsync;		/* ... and order alone does not pair any more */
-	bool clean;		/* nothing was lost around req_turn so far */
-	bool single;		/* a turn with exactly one request was seen whole */
-	bool piped;		/* a turn with several requests was seen */
-	bool lagging;		/* responses come turns later than requests: turns do not pair */
+	bool unsync;		/* order alone does not pair any more */
+	bool piped;		/* several messages of one kind went in one turn */
+	bool lagging;		/* responses came turns later than requests: turns do not pair */
 };
 
 /* Why everything of a connection ends. */
@@ -99,8 +105,6 @@ enum osp_conn_end {
 
 extern const struct osp_parser_host osp_txn_host;
 
-void osp_pair_init(struct osp_pair *pair);
-
 /* Ends all transactions of the connection, as `how` and what is there of them tell. */
 void osp_txn_end_all(struct osp_conn *conn, enum osp_conn_end how);
 
@@ -110,7 +114,36 @@ void osp_txn_timeout(struct osp_txn *txn);
 /* 128 bits that name the n-th transaction (0: the connection itself), the same in every replay. */
 void osp_txn_id(const struct osp_conn *conn, uint64_t index, uint64_t id[2]);
 
-/* Exchanges of which no message was seen, of `turns` turns in all. */
-uint64_t osp_txn_exchanges_lost(const struct osp_conn *conn, uint32_t turns);
+/* The response's direction has ended: requests that are complete will not be answered. */
+void osp_txn_end_answers(struct osp_conn *conn);
+
+/* Counts and records a transaction, and frees it. */
+void osp_txn_finish(struct osp_txn *txn, enum osp_outcome outcome);
+
+/* ---- pair.c ---------------------------------------------------------------------------------- */
+
+void osp_pair_init(struct osp_pair *pair);
+
+/* A request begins in that turn: txn joins the queue. */
+void osp_pair_request(struct osp_pair *pair, struct osp_txn *txn, uint32_t turn);
+
+/* The request that a response beginning in that turn answers; NULL: it is not known. Requests that
+ * turn out to have lost theirs are finished.
+ */
+struct osp_txn *osp_pair_response(struct osp_pair *pair, uint32_t turn);
+
+/* Messages of that kind may be gone: bytes were lost in turns lo to hi. between: after the end of a
+ * message, not within one.
+ */
+void osp_pair_lost(struct osp_pair *pair, int kind, uint32_t lo, uint32_t hi, bool between);
+
+/* The oldest request without a response after txn (NULL: of all). */
+struct osp_txn *osp_pair_unanswered(struct osp_pair *pair, struct osp_txn *txn);
+
+/* Something of a message was seen in that turn. */
+void osp_pair_mark(struct osp_pair *pair, int kind, uint32_t turn);
+
+/* Exchanges of which nothing was seen, of `turns` turns in all. */
+uint64_t osp_pair_exchanges_lost(const struct osp_pair *pair, uint32_t turns);
 
 #endif

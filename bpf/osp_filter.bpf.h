@@ -7,7 +7,22 @@
 
 #include "bpf/osp_emit.bpf.h"
 
-static __always_inline bool want_process(__u32 classes, __u32 tgid)
+static __always_inline struct osp_exe_key exe_of(struct task_struct *task)
+{
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
+	struct osp_exe_key key = {};
+
+	key.ino = BPF_CORE_READ(inode, i_ino);
+	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	return key;
+}
+
+static __always_inline bool is_agent(struct osp_exe_key *exe)
+{
+	return exe->ino == osp_knobs.self_ino && exe->dev == osp_knobs.self_dev;
+}
+
+static __always_inline bool want_process(__u32 classes, __u32 tgid, struct osp_exe_key *exe)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
@@ -20,16 +35,7 @@ static __always_inline bool want_process(__u32 classes, __u32 tgid)
 		if (bpf_map_lookup_elem(&osp_f_comm, &key))
 			return true;
 	}
-	if (classes & OSP_FC_EXE) {
-		struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
-		struct osp_exe_key key = {};
-
-		key.ino = BPF_CORE_READ(inode, i_ino);
-		key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-		if (bpf_map_lookup_elem(&osp_f_exe, &key))
-			return true;
-	}
-	return false;
+	return (classes & OSP_FC_EXE) && bpf_map_lookup_elem(&osp_f_exe, exe);
 }
 
 /* The process's cgroup or one above it. */
@@ -63,15 +69,21 @@ __noinline int want(__u32 slot, __u32 role, __u32 tgid)
 {
 	struct osp_call *call = bpf_map_lookup_elem(&osp_calls, &slot);
 	__u32 classes = osp_live.classes;
+	struct osp_exe_key exe;
 	struct osp_tuple t;
 
 	if (!call || tgid == osp_knobs.self_tgid)
 		return 0;
+	if (tgid) {
+		exe = exe_of((struct task_struct *)bpf_get_current_task());
+		if (is_agent(&exe))
+			return 0;
+	}
 	if (!(classes & ~OSP_FC_FOLLOW))
 		return 1;
 	if ((classes & (OSP_FC_PROCESS | OSP_FC_CGROUP)) && !tgid)
 		return 0;
-	if ((classes & OSP_FC_PROCESS) && !want_process(classes, tgid))
+	if ((classes & OSP_FC_PROCESS) && !want_process(classes, tgid, &exe))
 		return 0;
 	if ((classes & OSP_FC_ROLE) && !(osp_live.roles & (1u << (role & 3))))
 		return 0;

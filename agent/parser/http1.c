@@ -127,7 +127,7 @@ static void bad_msg(struct h1 *h, int kind, uint32_t anomaly, const struct osp_s
 	h->host->note(h->ctx, kind, anomaly, 0);
 	msg_end(h, kind, OSP_END_BAD);
 	to_resync(h, kind, false);
-	h->host->lost(h->ctx, kind, seg->turn, seg->turn);
+	h->host->lost(h->ctx, kind, seg->turn, seg->turn, false);
 }
 
 static void run(struct h1 *h, int dir, const char *p, uint32_t n, const struct osp_seg *seg,
@@ -675,21 +675,25 @@ static void h1_gap(void *st, int dir, uint64_t pos, uint64_t bytes, int cause, u
 	struct h1 *h = st;
 	struct h1_dir *d = &h->d[dir];
 	int kind = kind_of(h, dir);
+	struct osp_seg first = *seg;
+	bool between = d->state == H1_START;
 
 	d->pos = pos;
 	if (h->off || d->ended)
 		return;
+	/* A hole is told of in a later turn than its bytes may have gone by. */
+	first.turn = lo;
 	if (in_msg(d))
-		h->host->touch(h->ctx, kind, seg);
+		h->host->touch(h->ctx, kind, &first);
 	if (step_over(h, dir, bytes, cause))
 		return;
 	if (in_msg(d)) {
-		h->host->body_gap(h->ctx, kind, bytes, cause);
+		h->host->body_gap(h->ctx, kind, d->state == H1_LENGTH ? d->left : bytes, cause);
 		msg_end(h, kind, OSP_END_GAP);
 	}
 	to_resync(h, kind, false);
 	d->pos = pos + bytes;
-	h->host->lost(h->ctx, kind, lo, seg->turn);
+	h->host->lost(h->ctx, kind, lo, seg->turn, between);
 }
 
 static void h1_eof(void *st, int dir, enum osp_msg_end how)

@@ -349,8 +349,12 @@ static int split_head(struct osp_msg *msg, const char *p, uint32_t n)
 
 static void flush_header(struct head *head)
 {
-	if (head->in_value)
-		header_add(head->msg, head->name, head->value);
+	if (head->in_value) {
+		if (head->name.n && (head->name.p[head->name.n] != ':' ||
+				     is_ows(head->name.p[head->name.n - 1])))
+			head->msg->anomalies |= OSP_RA_SPACE_BEFORE_COLON;
+		header_add(head->msg, trim(head->name), head->value);
+	}
 	head->in_value = false;
 	head->name = head->value = osp_slice(NULL, 0);
 }
@@ -463,8 +467,9 @@ int osp_http1_head(struct osp_msg *msg, const char *p, uint32_t n)
 		msg->anomalies = before;
 		if (split_head(msg, p, n))
 			return -EBADMSG;
-		/* A method unknown to llhttp is no fault; the rest has its name by now, or this. */
-		if (msg->anomalies == before && err != HPE_INVALID_METHOD)
+		/* Methods of their own and equal lengths are no fault; others have a name now. */
+		if (msg->anomalies == before && err != HPE_INVALID_METHOD &&
+		    err != HPE_UNEXPECTED_CONTENT_LENGTH)
 			msg->anomalies |= OSP_RA_BAD_HEAD;
 	}
 	if (msg->te && msg->has_cl)

@@ -118,8 +118,10 @@ struct osp_parser_host {
 	void (*end)(void *ctx, int kind, enum osp_msg_end how, uint64_t pos, uint64_t wire);
 	/* Anomalies and record flags of the message under way that show up after its head. */
 	void (*note)(void *ctx, int kind, uint32_t anomalies, uint32_t flags);
-	/* Messages may be gone in that half: bytes were lost in turns lo to hi (0: not known). */
-	void (*lost)(void *ctx, int kind, uint32_t lo, uint32_t hi);
+	/* Messages may be gone in that half: bytes were lost in turns lo to hi (0: not known).
+	 * between: right behind the end of a message, so that they were none of its.
+	 */
+	void (*lost)(void *ctx, int kind, uint32_t lo, uint32_t hi, bool between);
 	/* Bytes that can't be a message. True: nothing was awaited there, they are extra. */
 	bool (*bad)(void *ctx, int kind);
 	/* Whether the request under way has been answered finally already. */

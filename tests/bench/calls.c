@@ -32,9 +32,9 @@
 #define FILE_SIZE (1024 * SIZE)		/* rewound once in so many calls: 0.1 % of the figure */
 #define BATCH_NS 500000.0
 #define BATCHES_MAX 10000
-/* Captured calls make about 1 GB of events a second, more than any reader takes. After BURST batches
- * we rest, so that the ring is drained and what is measured is an event that was made, not one that
- * was dropped (which is cheaper).
+/* Captured calls make about 1 GB of events a second, more than any reader takes. After BURST
+ * batches we rest, so that the ring is drained and what is measured is an event that was made, not
+ * one that was dropped (which is cheaper).
  */
 #define BURST 4
 #define REST_NS 30000000

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* json.h: a pull parser over one JSON text that lies in memory whole.
+ *
+ * The caller asks for what it knows and skips the rest, so a key nobody wants costs a scan for its
+ * end and nothing else; and a string stays raw until somebody decodes it, because of what
+ * docs/record.md says about bytes that are not UTF-8: in the line as written an escape above \u007f
+ * is a byte, and a decoder of somebody else's would have lost that.
+ *
+ * RC_JS_PAD readable bytes behind the text are the caller's promise: scans look ahead by a word.
+ *
+ * @thread any, one at a time for each struct rc_js.
+ */
+#ifndef OSP_RECON_JSON_H
+#define OSP_RECON_JSON_H
+
+#include "agent/base/slice.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RC_JS_PAD 16
+/* Objects within objects: records have five levels; more than this is an attack on the stack. */
+#define RC_JS_DEPTH 64
+
+struct rc_js {
+	const char *p, *end;
+	bool bad;		/* sticky: not JSON; every call after it does nothing */
+};
+
+/* A string as it stands between its quotes. */
+struct rc_js_str {
+	const char *p;
+	uint32_t n;
+	bool escaped;		/* has a backslash: decode before use */
+};
+
+static inline void rc_js_init(struct rc_js *js, const char *text, size_t n)
+{
+	*js = (struct rc_js){ .p = text, .end = text + n };
+}
+
+/* The first character of the value that comes next; 0 at the end or if bad. */
+char rc_js_peek(struct rc_js *js);
+
+/* Enters an object or array. False: it is something else (which is skipped), or bad. */
+bool rc_js_object(struct rc_js *js);
+bool rc_js_array(struct rc_js *js);
+/* The next key, raw; the value must be taken (or skipped) before the next call. False: the object
+ * has ended. first: set to true before the first call.
+ */
+bool rc_js_key(struct rc_js *js, bool *first, struct osp_slice *key);
+/* Whether another element follows. */
+bool rc_js_next(struct rc_js *js, bool *first);
+
+void rc_js_skip(struct rc_js *js);
+/* Each takes one value whatever it is; false: it is not of this kind, *out is untouched. */
+bool rc_js_str(struct rc_js *js, struct rc_js_str *out);
+bool rc_js_u64(struct rc_js *js, uint64_t *out);
+bool rc_js_i64(struct rc_js *js, int64_t *out);
+bool rc_js_num(struct rc_js *js, double *out);
+bool rc_js_bool(struct rc_js *js, bool *out);
+/* Only spaces are left. */
+bool rc_js_end(struct rc_js *js);
+
+/* Decodes into out (room for str->n bytes always suffices); returns the length. An escape from
+ * \u0080 to \u00ff is one byte if bytes, otherwise UTF-8, as are all above.
+ */
+size_t rc_js_decode(const struct rc_js_str *str, char *out, bool bytes);
+
+/* RFC 3339 with any number of decimals and any offset ("Z", "+02:00", "+0000"), to ns since 1970. */
+bool rc_time_parse(const char *p, size_t n, int64_t *ns);
+/* Seconds since 1970 as decimal text ("1763670016.123456"). */
+bool rc_time_epoch(const char *p, size_t n, int64_t *ns);
+
+static inline bool rc_key_is(struct osp_slice key, const char *lit, size_t n)
+{
+	return key.n == n && !memcmp(key.p, lit, n);
+}
+#define RC_KEY(key, lit) rc_key_is(key, lit, sizeof(lit) - 1)
+
+#endif
