@@ -141,9 +141,11 @@ $(O)/tests/bench/%: $(O)/obj/tests/bench/%.o $(O)/libosprey.a
 	$(call msg,LINK,$@)
 	$(Q)$(CC) $(OSP_CFLAGS) $(CFLAGS) $(OSP_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldl
 
+# Everything twice: as it is shipped, and with sanitizers.
 test: deps-test
 	@$(MAKE) --no-print-directory all tests check-headers check-layers
-	OSP_O=$(O) tests/run
+	@$(MAKE) --no-print-directory SAN=address,undefined all tests
+	OSP_O='build build/san' tests/run $(ARGS)
 
 bench: all $(bench_bin)
 	OSP_O=$(O) tests/bench/run
