@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* conn.h: connections and the tracker they belong to; private to agent/{tracker,conn,txn}.c.
+/* conn.h: connections and the tracker they belong to; private to agent/{tracker,feed,conn,txn}.c.
  *
  * A connection that idles costs struct osp_conn and its parser's state, less than 1 KiB; buffers
  * come and go with what has to wait.
@@ -137,6 +137,25 @@ void *osp_conn_alloc(struct osp_conn *conn, uint64_t n, uint32_t *size);
 void osp_conn_release(struct osp_conn *conn, void *p, uint32_t size);
 int osp_conn_buf_add(struct osp_conn *conn, struct osp_buf *buf, const char *p, uint32_t n);
 void osp_conn_buf_free(struct osp_conn *conn, struct osp_buf *buf);
+
+/* ---- feed.c ---------------------------------------------------------------------------------- */
+
+/* Takes a DATA or GAP event. */
+void osp_feed_data(struct osp_conn *conn, const struct osp_ev_data *ev);
+
+/* Passes on what waits, as far as it can go; holes are given up that pieces which came up to
+ * `until` (event time) have waited for. 0: none of them; UINT64_MAX: all.
+ */
+void osp_feed_pump(struct osp_conn *conn, uint64_t until);
+
+/* Declares the hole between what was passed on and pos. lost, filtered: what the kernel knows of
+ * it; raced: none of that counts. seg: of the event behind it.
+ */
+void osp_feed_hole(struct osp_conn *conn, int dir, uint64_t pos, uint32_t lost, uint32_t filtered,
+		   bool raced, const struct osp_seg *seg);
+
+/* Counts what is held of an unknown protocol as cls. */
+void osp_feed_drop_hold(struct osp_conn *conn, int dir, enum osp_st cls);
 
 /* ---- tracker.c ------------------------------------------------------------------------------- */
 

@@ -27,6 +27,7 @@ struct osp_piece {
 	struct osp_piece *next;
 	uint64_t pos, bytes;
 	uint64_t arrival;	/* event time at which it came */
+	uint64_t after;		/* what the opposite direction has to have passed; 0: nothing */
 	uint32_t cap, size;	/* size: of the allocation */
 	uint32_t lost, filtered;	/* as in osp_ev_data: about the hole before pos */
 	struct osp_seg seg;
@@ -46,11 +47,13 @@ struct osp_strm {
 	uint64_t next;		/* of the next byte to be passed on */
 	uint64_t eof;		/* of the end, OSP_POS_NONE: not known */
 	uint64_t gap_bytes, overlap;
+	uint64_t rival;		/* of the overlap: by another thread, and no hole is put down to it */
 	struct osp_piece *piece;	/* by position, no overlaps */
 	struct osp_gaps *gaps;	/* NULL: none */
 	struct osp_buf hold;	/* bytes too few to tell the protocol */
 	struct osp_seg hold_seg;
 	uint32_t turn;		/* of the last bytes passed */
+	uint32_t tid;		/* who moved them */
 	uint32_t hole_turn;	/* of the event after the latest hole */
 	uint8_t piece_n;
 	bool based;		/* base is known */
@@ -70,7 +73,7 @@ void osp_strm_base(struct osp_strm *strm, uint32_t seq);
 /* Notes a gap of bytes at pos. */
 void osp_strm_note_gap(struct osp_strm *strm, uint64_t pos, uint64_t bytes, int cause);
 
-/* All gaps of strm into out[OSP_GAPS_KEPT + OSP_CAUSE_MAX + 1]; how many. Their sum is gap_bytes. */
+/* All gaps of strm into out[OSP_GAPS_KEPT + OSP_CAUSE_MAX + 1]; how many. Sum: gap_bytes. */
 uint32_t osp_strm_gaps(const struct osp_strm *strm, struct osp_rec_gap *out);
 
 /* How a hole of n bytes divides among what is known of it (osp_ev_data). */

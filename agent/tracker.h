@@ -51,6 +51,8 @@ void osp_tracker_finish(struct osp_tracker *trk);
 /* CLOCK_BOOTTIME ns of the latest event; the wall clock's offset to it. */
 uint64_t osp_tracker_now(const struct osp_tracker *trk);
 int64_t osp_tracker_wall_off(const struct osp_tracker *trk);
+/* Connections in the table now; conf.max_conns is its limit. */
+uint32_t osp_tracker_conns(const struct osp_tracker *trk);
 
 void osp_tracker_free(struct osp_tracker *trk);
 

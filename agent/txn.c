@@ -103,7 +103,8 @@ static void rec_timing(struct osp_txn *txn, struct osp_record *rec)
 		rec->has_timing |= 1;
 		rec->ttfb_ns = (int64_t)(res->ts0 - req->ts0);
 	}
-	if (!req->done && !res->done)
+	/* Until its response is complete a transaction's end is not known. */
+	if ((!req->done && !res->done) || (res->there && !res->done))
 		return;
 	last = req->done ? req->ts1 : 0;
 	if (res->done && res->ts1 > last)
@@ -411,7 +412,6 @@ static int on_request(void *ctx, const struct osp_msg *msg)
 	osp_pair_mark(&conn->pair, OSP_REQ, msg->head_seg.turn);
 	osp_conn_set_role(conn, conn->req_dir == OSP_TX ? OSP_ROLE_CLIENT : OSP_ROLE_SERVER,
 			  OSP_FROM_REQUEST);
-	osp_list_add_tail(&pair->fifo, &txn->fifo);
 	pair->cur[OSP_REQ] = txn;
 	return keep_msg(txn, msg);
 }
@@ -444,6 +444,7 @@ static void on_interim(void *ctx, const struct osp_msg *msg)
 	struct osp_conn *conn = ctx;
 	struct osp_txn *txn = osp_pair_unanswered(&conn->pair, NULL);
 
+	conn->pair.interim = true;
 	osp_trk_count(conn->trk, OSP_ST_MSG_RESPONSES, 1);
 	osp_pair_mark(&conn->pair, OSP_RES, msg->seg.turn);
 	if (!txn || txn->tomb || txn->interim_n == OSP_INTERIM_MAX)
@@ -577,6 +578,13 @@ static void on_note(void *ctx, int kind, uint32_t anomalies, uint32_t flags)
 	txn->flags |= flags;
 }
 
+static void on_torn(void *ctx, int kind, uint32_t turn)
+{
+	struct osp_conn *conn = ctx;
+
+	osp_pair_learn(&conn->pair, kind, turn);
+}
+
 static void on_lost(void *ctx, int kind, uint32_t lo, uint32_t hi, bool between)
 {
 	struct osp_conn *conn = ctx;
@@ -648,6 +656,7 @@ const struct osp_parser_host osp_txn_host = {
 	.touch = on_touch,
 	.end = on_end,
 	.note = on_note,
+	.torn = on_torn,
 	.lost = on_lost,
 	.bad = on_bad,
 	.answered = on_answered,

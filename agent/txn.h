@@ -83,6 +83,7 @@ struct osp_pair {
 	uint8_t singles;	/* whole turns with exactly one message, as far as it matters */
 	uint8_t calm;		/* turns in a row answered in full, as far as it matters */
 	bool clean[OSP_ENDS];	/* nothing was lost around that turn so far */
+	bool interim;		/* interim responses were seen */
 	bool joined;		/* midstream: what was before is not known */
 	bool lost;		/* messages may have been lost, ever */
 	bool unsync;		/* order alone does not pair any more */
@@ -123,6 +124,9 @@ void osp_txn_finish(struct osp_txn *txn, enum osp_outcome outcome);
 /* ---- pair.c ---------------------------------------------------------------------------------- */
 
 void osp_pair_init(struct osp_pair *pair);
+
+/* A message begins in that turn: tells how the connection behaves. The next two include it. */
+void osp_pair_learn(struct osp_pair *pair, int kind, uint32_t turn);
 
 /* A request begins in that turn: txn joins the queue. */
 void osp_pair_request(struct osp_pair *pair, struct osp_txn *txn, uint32_t turn);

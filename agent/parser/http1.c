@@ -32,6 +32,7 @@ struct h1_dir {
 	uint64_t left;		/* of the body or chunk */
 	struct osp_seg seg;	/* of the message's first byte */
 	uint32_t anomalies;
+	uint32_t head_turn;	/* turn of the head's last byte */
 	uint32_t line;		/* bytes on this line so far, CR not counted */
 	uint8_t state;		/* enum h1_state */
 	uint8_t digits;		/* of the chunk size */
@@ -285,6 +286,7 @@ static void head_done(struct h1 *h, int dir, const char *p, uint32_t n, const st
 
 	d->anomalies = 0;
 	d->body = d->pos;
+	d->head_turn = seg->turn;
 	if (osp_http1_head(&msg, p, n)) {
 		count(h, OSP_BC_RESYNC, n);
 		bad_start(h, msg.kind);
@@ -539,24 +541,45 @@ static uint32_t in_chunk(struct h1 *h, int dir, const char *p, uint32_t n,
 	return i;
 }
 
+static bool at_body(const struct h1_dir *d)
+{
+	return d->pos == d->body && d->state >= H1_LENGTH && d->state <= H1_CHUNK_SIZE;
+}
+
+/* Whether what comes now, in that turn, may be no body: the response answers a request that we did
+ * not see, maybe a HEAD, and the other side has had its turn since.
+ */
+static bool body_in_doubt(const struct h1 *h, int dir, uint32_t turn)
+{
+	const struct h1_dir *d = &h->d[dir];
+
+	return kind_of(h, dir) == OSP_RES && h->maybe_head && at_body(d) && turn != d->head_turn;
+}
+
 /* The first bytes where a body should be: of a response whose request we did not see they can be
  * the next response (it answered a HEAD); of a request that was refused before its body went out
  * they can be the next request (RFC 9110 10.1.1).
  */
-static bool no_body_after_all(struct h1 *h, int dir, const char *p, uint32_t n)
+static bool no_body_after_all(struct h1 *h, int dir, const char *p, uint32_t n,
+			      const struct osp_seg *seg)
 {
 	struct h1_dir *d = &h->d[dir];
 	int kind = kind_of(h, dir);
 	enum osp_detect det;
 
-	if (d->pos != d->body || d->state < H1_LENGTH || d->state > H1_CHUNK_SIZE)
+	if (!at_body(d))
 		return false;
 	if (kind == OSP_REQ ? !(h->expect && h->host->answered(h->ctx)) : !h->maybe_head)
 		return false;
 	det = osp_http1_probe(p, n, true);
-	if (det != (kind == OSP_REQ ? OSP_DET_REQ : OSP_DET_RES))
+	if (det == (kind == OSP_REQ ? OSP_DET_REQ : OSP_DET_RES)) {
+		msg_end(h, kind, OSP_END_OK);
+		return true;
+	}
+	if (!body_in_doubt(h, dir, seg->turn))
 		return false;
-	msg_end(h, kind, OSP_END_OK);
+	msg_end(h, kind, OSP_END_GAP);
+	to_resync(h, kind, false);
 	return true;
 }
 
@@ -586,7 +609,7 @@ static uint32_t step(struct h1 *h, int dir, const char *p, uint32_t n, const str
 {
 	struct h1_dir *d = &h->d[dir];
 
-	if (event && no_body_after_all(h, dir, p, n))
+	if (event && no_body_after_all(h, dir, p, n, seg))
 		return 0;
 	switch (d->state) {
 	case H1_START:
@@ -685,12 +708,15 @@ static void h1_gap(void *st, int dir, uint64_t pos, uint64_t bytes, int cause, u
 	first.turn = lo;
 	if (in_msg(d))
 		h->host->touch(h->ctx, kind, &first);
-	if (step_over(h, dir, bytes, cause))
+	if (!body_in_doubt(h, dir, seg->turn) && step_over(h, dir, bytes, cause))
 		return;
 	if (in_msg(d)) {
 		h->host->body_gap(h->ctx, kind, d->state == H1_LENGTH ? d->left : bytes, cause);
 		msg_end(h, kind, OSP_END_GAP);
 	}
+	/* After a loss a known method and a space are as good as a start line for that. */
+	if (d->state == H1_HEAD && (!d->trial || memchr(d->buf.p, ' ', d->buf.n)))
+		h->host->torn(h->ctx, kind, d->seg.turn);
 	to_resync(h, kind, false);
 	d->pos = pos + bytes;
 	h->host->lost(h->ctx, kind, lo, seg->turn, between);

@@ -118,6 +118,8 @@ struct osp_parser_host {
 	void (*end)(void *ctx, int kind, enum osp_msg_end how, uint64_t pos, uint64_t wire);
 	/* Anomalies and record flags of the message under way that show up after its head. */
 	void (*note)(void *ctx, int kind, uint32_t anomalies, uint32_t flags);
+	/* A message began in that turn, but its head is incomplete and never will be told. */
+	void (*torn)(void *ctx, int kind, uint32_t turn);
 	/* Messages may be gone in that half: bytes were lost in turns lo to hi (0: not known).
 	 * between: right behind the end of a message, so that they were none of its.
 	 */

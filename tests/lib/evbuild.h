@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* evbuild.h: events for tests, and a rig around a tracker that keeps the records it makes.
  *
- * A connection of the builder (struct evc) does what the kernel does: it knows its positions, counts
- * turns, and remembers what was lost for the next event that gets through. Time is the rig's: each
- * event is 1 us later than the one before it.
+ * A connection of the builder (struct evc) does what the kernel does: it knows its positions,
+ * counts turns, and remembers what was lost for the next event that gets through. Time is the
+ * rig's: each event is 1 us later than the one before it.
  */
 #ifndef OSP_TESTS_EVBUILD_H
 #define OSP_TESTS_EVBUILD_H

@@ -712,9 +712,9 @@ static void test_specs(void)
 	struct osp_sinks *sinks = new_sinks();
 	char err[256];
 
-	refused("kafak", -ENOENT, "no sink \"kafak\"; there are: console, jsonl, null");
+	refused("kafak", -ENOENT, "no sink \"kafak\"; there are: console, jsonl, csv,");
 	refused("", -ENOENT, "no sink");
-	refused("jsonl:pth=/x", -EINVAL, "no option \"pth\"; there are: path, mode, append, queue");
+	refused("jsonl:pth=/x", -EINVAL, "no option \"pth\"; there are: path, mode, append, rotate");
 	refused("jsonl:path", -EINVAL, "\"path\" is not key=value");
 	refused("jsonl:=x", -EINVAL, "not key=value");
 	refused("jsonl:queue=5X", -EINVAL, "not a size");
