@@ -18,7 +18,7 @@ static void *writer(void *arg)
 	char out[512];
 	ssize_t n;
 
-	tid[who] = (uint32_t)gettid();
+	__atomic_store_n(&tid[who], (uint32_t)gettid(), __ATOMIC_RELEASE);
 	for (uint32_t i = 1; i <= CONNS; i++) {
 		while (__atomic_load_n(&turn, __ATOMIC_ACQUIRE) < i)
 			;
@@ -72,7 +72,9 @@ static void client(void)
 		if (errno)
 			die("pthread_create");
 	}
-	nap_ms(10);
+	for (int i = 0; i < 2; i++)
+		while (!__atomic_load_n(&tid[i], __ATOMIC_ACQUIRE))
+			;
 	for (uint32_t i = 1; i <= CONNS; i++)
 		one_conn(i);
 	for (int i = 0; i < 2; i++)
