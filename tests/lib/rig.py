@@ -83,7 +83,9 @@ class Agent:
 		self.err = os.path.join(rig.tmp, name + ".err")
 		if os.path.exists(self.path):	# the sink appends
 			os.unlink(self.path)
-		argv = [AGENT, "--sink", f"jsonl:path={self.path}"]
+		# What capture and pairing lose is the question, not what a file can take: with
+		# sanitizers it takes less than a full-speed run makes.
+		argv = [AGENT, "--sink", f"jsonl:path={self.path},queue=2G"]
 		if mode:
 			argv += ["--capture", mode]
 		self.argv = argv + [str(a) for a in args]
