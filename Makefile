@@ -3,6 +3,7 @@
 #
 #   BPF=0                   without kernel programs: no clang, bpftool, libbpf needed
 #   KAFKA=0                 without the kafka sink; so by itself where librdkafka is missing
+#   PCAP=0                  without capture from interfaces; so by itself where libpcap is missing
 #   SAN=address,undefined   with sanitizers, into build/san
 #   V=1                     show commands
 #   CFLAGS, LDFLAGS         added to ours
@@ -13,9 +14,15 @@ BPF ?= 1
 SAN ?=
 O ?= build$(if $(SAN),/san)$(if $(filter 0,$(BPF)),/nobpf)
 prefix ?= /usr/local
+bindir ?= $(prefix)/bin
 sbindir ?= $(prefix)/sbin
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
+libdir ?= $(prefix)/lib
+plugindir ?= $(libdir)/osprey
+unitdir ?= $(prefix)/lib/systemd/system
+pkgconfigdir ?= $(prefix)/share/pkgconfig
+bashcompdir ?= $(prefix)/share/bash-completion/completions
 docdir ?= $(prefix)/share/doc/osprey
 
 ifeq ($(origin CC),default)
@@ -30,6 +37,9 @@ LLHTTP_INC ?= /usr/share/include/llhttp
 ifeq ($(origin KAFKA),undefined)
 KAFKA := $(shell $(PKG_CONFIG) --exists rdkafka 2>/dev/null && echo 1 || echo 0)
 endif
+ifeq ($(origin PCAP),undefined)
+PCAP := $(shell $(PKG_CONFIG) --exists libpcap 2>/dev/null && echo 1 || echo 0)
+endif
 
 Q := $(if $(V),,@)
 msg = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2:$(O)/%=%)')
@@ -37,7 +47,7 @@ msg = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2:$(O)/%=%)')
 WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
 	-Wimplicit-fallthrough -Wpointer-arith -Wno-unused-parameter
 OSP_CPPFLAGS := -D_GNU_SOURCE -DOSP_VERSION='"$(VERSION)"' -DOSP_HAVE_BPF=$(BPF) \
-	-DOSP_HAVE_KAFKA=$(KAFKA) -I. -I$(O) -isystem $(LLHTTP_INC)
+	-DOSP_HAVE_KAFKA=$(KAFKA) -DOSP_HAVE_PCAP=$(PCAP) -I. -I$(O) -isystem $(LLHTTP_INC)
 OSP_CFLAGS := -std=gnu11 -O2 -g $(WARN) $(if $(WERROR),-Werror) -fno-strict-aliasing -fvisibility=hidden
 OSP_LDFLAGS := -pthread
 ifneq ($(SAN),)
@@ -48,6 +58,9 @@ LIBS := $(shell $(PKG_CONFIG) --libs libxxhash libmd libzstd zlib 2>/dev/null ||
 ifneq ($(KAFKA),0)
 LIBS += $(shell $(PKG_CONFIG) --libs rdkafka 2>/dev/null || echo -lrdkafka)
 endif
+ifneq ($(PCAP),0)
+LIBS += $(shell $(PKG_CONFIG) --libs libpcap 2>/dev/null || echo -lpcap)
+endif
 ifneq ($(BPF),0)
 LIBS += $(shell $(PKG_CONFIG) --libs libbpf 2>/dev/null || echo -lbpf) -lelf -lz
 endif
@@ -55,33 +68,41 @@ endif
 # ---- sources ---------------------------------------------------------------------------------
 # The order is the data's: source -> tracker -> parser -> transaction -> record -> sink.
 bpf_only := agent/source_bpf.c agent/check_layout.c
-lib_src := $(wildcard agent/base/*.c agent/*.c agent/parser/*.c record/*.c sinks/*.c)
+lib_src := $(wildcard agent/base/*.c agent/*.c agent/parser/*.c agent/wire/*.c record/*.c sinks/*.c)
 lib_src := $(filter-out agent/main.c $(if $(filter 0,$(BPF)),$(bpf_only)),$(lib_src))
 lib_src := $(filter-out $(if $(filter 0,$(KAFKA)),sinks/kafka.c),$(lib_src))
 llhttp_src := llhttp.c api.c http.c
+recon_src := $(filter-out recon/main.c,$(wildcard recon/*.c))
 unit_src := $(wildcard tests/unit/test_*.c)
 testlib_src := $(wildcard tests/lib/*.c)
 syscall_src := $(wildcard tests/syscalls/*.c)
 bench_src := $(wildcard tests/bench/*.c)
 
 lib_obj := $(lib_src:%.c=$(O)/obj/%.o) $(llhttp_src:%.c=$(O)/obj/llhttp/%.o)
+recon_obj := $(recon_src:%.c=$(O)/obj/%.o)
 testlib_obj := $(testlib_src:%.c=$(O)/obj/%.o)
 unit_bin := $(unit_src:tests/unit/%.c=$(O)/tests/unit/%)
 syscall_bin := $(syscall_src:tests/syscalls/%.c=$(O)/tests/syscalls/%)
+sink_bin := $(if $(filter 0,$(KAFKA)),,$(O)/tests/sinks/mock_cluster)
 bench_bin := $(bench_src:tests/bench/%.c=$(O)/tests/bench/%)
 
-.PHONY: all deps deps-test run demo test bench tests install uninstall clean help check-headers \
-	check-layers
+.PHONY: all deps deps-test run demo test bench fuzz tests install install-headers uninstall clean \
+	help check-headers check-layers
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(O)/bin/osprey-agent
+all: $(O)/bin/osprey-agent $(O)/bin/recon-diff
 
 # ---- programs --------------------------------------------------------------------------------
 $(O)/bin/osprey-agent: $(O)/obj/agent/main.o $(O)/libosprey.a
 	@mkdir -p $(@D)
 	$(call msg,LINK,$@)
 	$(Q)$(CC) $(OSP_CFLAGS) $(CFLAGS) $(OSP_LDFLAGS) $(LDFLAGS) -rdynamic -o $@ $^ $(LIBS) -ldl
+
+$(O)/bin/recon-diff: $(O)/obj/recon/main.o $(recon_obj) $(O)/libosprey.a
+	@mkdir -p $(@D)
+	$(call msg,LINK,$@)
+	$(Q)$(CC) $(OSP_CFLAGS) $(CFLAGS) $(OSP_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldl -lm
 
 $(O)/libosprey.a: $(lib_obj)
 	$(call msg,AR,$@)
@@ -123,9 +144,19 @@ $(bpf_only:%.c=$(O)/obj/%.o): $(O)/bpf/osprey.skel.h
 endif
 
 # ---- tests -----------------------------------------------------------------------------------
-tests: $(unit_bin) $(syscall_bin)
+tests: $(O)/tests/golden/http1_run $(unit_bin) $(syscall_bin) $(sink_bin)
+
+$(O)/tests/unit/test_recon%: $(O)/obj/tests/unit/test_recon%.o $(recon_obj) $(O)/libosprey.a
+	@mkdir -p $(@D)
+	$(call msg,LINK,$@)
+	$(Q)$(CC) $(OSP_CFLAGS) $(CFLAGS) $(OSP_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldl -lm
 
 $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(testlib_obj) $(O)/libosprey.a
+	@mkdir -p $(@D)
+	$(call msg,LINK,$@)
+	$(Q)$(CC) $(OSP_CFLAGS) $(CFLAGS) $(OSP_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldl
+
+$(O)/tests/golden/%: $(O)/obj/tests/golden/%.o $(testlib_obj) $(O)/libosprey.a
 	@mkdir -p $(@D)
 	$(call msg,LINK,$@)
 	$(Q)$(CC) $(OSP_CFLAGS) $(CFLAGS) $(OSP_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldl
@@ -135,6 +166,12 @@ $(O)/tests/syscalls/%: tests/syscalls/%.c Makefile
 	@mkdir -p $(@D)
 	$(call msg,CC,$@)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARN) -MMD -MP -MF $@.d -MT $@ $< -o $@ -pthread
+
+# For the sinks' tests where no real broker is to be had.
+$(O)/tests/sinks/mock_cluster: tests/sinks/mock_cluster.c Makefile
+	@mkdir -p $(@D)
+	$(call msg,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARN) -MMD -MP -MF $@.d -MT $@ $< -o $@ -lrdkafka
 
 $(O)/tests/bench/%: $(O)/obj/tests/bench/%.o $(O)/libosprey.a
 	@mkdir -p $(@D)
@@ -150,9 +187,45 @@ test: deps-test
 bench: all $(bench_bin)
 	OSP_O=$(O) tests/bench/run
 
+# Every tests/fuzz/fuzz_X.c with all of the library, for FUZZ_SECS each. tests/fuzz/seeds_X.py FOLDER
+# makes what it begins with; what it finds stays in $(O)/fuzz/corpus-X, what breaks in $(O)/fuzz/.
+FUZZ_SECS ?= 20
+FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+fuzz_bin := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzz_obj := $(patsubst %.c,$(O)/fuzz/obj/%.o,$(filter-out $(bpf_only),$(lib_src))) \
+	$(llhttp_src:%.c=$(O)/fuzz/obj/llhttp/%.o)
+FUZZ_CFLAGS := $(OSP_CPPFLAGS) -UOSP_HAVE_BPF -DOSP_HAVE_BPF=0 -std=gnu11 -O1 -g -fno-strict-aliasing \
+	$(FUZZ_SAN) -fsanitize=fuzzer-no-link
+
+$(O)/fuzz/obj/llhttp/%.o: $(LLHTTP_SRC)/%.c Makefile
+	@mkdir -p $(@D)
+	$(call msg,FUZZCC,$@)
+	$(Q)$(CLANG) -I$(LLHTTP_INC) $(FUZZ_CFLAGS) -w -MMD -MP -c $< -o $@
+
+$(O)/fuzz/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call msg,FUZZCC,$@)
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) $(WARN) -MMD -MP -c $< -o $@
+
+$(O)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(fuzz_obj)
+	@mkdir -p $(@D)
+	$(call msg,LINK,$@)
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) $(WARN) -fsanitize=fuzzer -o $@ $^ -pthread $(LIBS) -ldl
+
+fuzz: $(fuzz_bin)
+	@for f in $(fuzz_bin); do \
+		x=$${f##*/fuzz_}; c=$(O)/fuzz/corpus-$$x; mkdir -p $$c; \
+		[ ! -e tests/fuzz/seeds_$$x.py ] || tests/fuzz/seeds_$$x.py $$c || exit 1; \
+		echo "  FUZZ     $$x, $(FUZZ_SECS) s"; \
+		$$f -max_total_time=$(FUZZ_SECS) -timeout=20 -rss_limit_mb=2048 -max_len=65536 \
+			-close_fd_mask=2 -print_final_stats=1 -artifact_prefix=$(O)/fuzz/ $$c \
+			2>$(O)/fuzz/$$x.log || { tail -40 $(O)/fuzz/$$x.log; exit 1; }; \
+		grep -E 'stat::number_of|cov:' $(O)/fuzz/$$x.log | tail -2; \
+	done
+
 # Headers stand alone; folders include in the data's direction only.
 check-headers:
-	@for h in $$(find agent bpf record sinks -name '*.h' ! -name '*.bpf.h'); do \
+	@for h in $$(find agent bpf record sinks recon -name '*.h' ! -name '*.bpf.h'); do \
 		$(CC) $(OSP_CPPFLAGS) -std=gnu11 -Wall -Wextra -Wno-unused-parameter -fsyntax-only -x c $$h || exit 1; done
 check-layers:
 	@tests/check-layers
@@ -160,14 +233,16 @@ check-layers:
 # ---- on this machine -------------------------------------------------------------------------
 # Debian and Ubuntu. What the tests add is in deps-test.
 DEPS := gcc make pkg-config libc6-dev libxxhash-dev libmd-dev node-llhttp zlib1g-dev libzstd-dev \
-	librdkafka-dev $(if $(filter 0,$(BPF)),,clang bpftool libbpf-dev libelf-dev)
+	librdkafka-dev libpcap-dev $(if $(filter 0,$(BPF)),,clang bpftool libbpf-dev libelf-dev)
 DEPS_TEST := curl nginx-light wrk nodejs python3 python3-jsonschema iproute2 procps util-linux \
-	libclang-rt-dev kcat zstd gzip default-jre-headless maven
+	libclang-rt-dev kcat zstd gzip default-jre-headless maven tshark \
+	libsqlite3-dev logrotate
 
 deps:
 	@contrib/install-packages $(DEPS)
 deps-test: deps
 	@contrib/install-packages $(DEPS_TEST)
+	@contrib/fetch-promtool $(O)/tools
 
 run: deps
 	@$(MAKE) --no-print-directory all
@@ -177,15 +252,38 @@ demo: deps
 	@$(MAKE) --no-print-directory all
 	@contrib/demo $(O)/bin/osprey-agent
 
-install: all
+# Made from the table of options (agent/conf.c).
+$(O)/osprey-agent.8 $(O)/osprey-agent.bash: $(O)/bin/osprey-agent
+	$(call msg,GEN,$@)
+	$(Q)$< --help-$(if $(filter %.8,$@),man,bash) > $@
+
+install: all install-headers $(O)/osprey-agent.8 $(O)/osprey-agent.bash
 	install -D -m 0755 $(O)/bin/osprey-agent $(DESTDIR)$(sbindir)/osprey-agent
-	install -D -m 0644 agent/base/slice.h $(DESTDIR)$(includedir)/osprey/agent/base/slice.h
-	install -D -m 0644 record/osp_record.h $(DESTDIR)$(includedir)/osprey/record/osp_record.h
-	install -D -m 0644 sinks/osp_sink.h $(DESTDIR)$(includedir)/osprey/sinks/osp_sink.h
+	install -D -m 0755 $(O)/bin/recon-diff $(DESTDIR)$(bindir)/recon-diff
+	install -D -m 0644 $(O)/osprey-agent.8 $(DESTDIR)$(mandir)/man8/osprey-agent.8
+	install -D -m 0644 $(O)/osprey-agent.bash $(DESTDIR)$(bashcompdir)/osprey-agent
+	install -d $(DESTDIR)$(unitdir) $(DESTDIR)$(plugindir)
+	sed 's|/usr/local/sbin/|$(sbindir)/|' contrib/systemd/osprey-agent.service \
+		> $(DESTDIR)$(unitdir)/osprey-agent.service
 	for f in README.md LICENSE docs/*.md docs/*.json; do install -D -m 0644 $$f $(DESTDIR)$(docdir)/$${f##*/}; done
+	for f in docs/integration/* contrib/grafana/* contrib/prometheus/* contrib/logrotate/* \
+		contrib/sqlite-sink/*; do \
+		[ ! -f $$f ] || install -D -m 0644 $$f $(DESTDIR)$(docdir)/$${f#docs/}; done
+
+# What plugins are built with. Its names are <osprey/...> there, so that -I needs one folder.
+HEADERS := slice.h=agent/base/slice.h record.h=record/osp_record.h sink.h=sinks/osp_sink.h
+install-headers:
+	install -d $(DESTDIR)$(includedir)/osprey $(DESTDIR)$(pkgconfigdir)
+	for h in $(HEADERS); do \
+		sed 's|"agent/base/slice.h"|<osprey/slice.h>|; s|"record/osp_record.h"|<osprey/record.h>|' \
+			$${h#*=} > $(DESTDIR)$(includedir)/osprey/$${h%%=*} || exit 1; done
+	sed 's|@prefix@|$(prefix)|; s|@includedir@|$(includedir)|; s|@plugindir@|$(plugindir)|; s|@version@|$(VERSION)|' \
+		contrib/pkgconfig/osprey-sink.pc.in > $(DESTDIR)$(pkgconfigdir)/osprey-sink.pc
 
 uninstall:
-	rm -f $(DESTDIR)$(sbindir)/osprey-agent
+	rm -f $(DESTDIR)$(sbindir)/osprey-agent $(DESTDIR)$(bindir)/recon-diff \
+		$(DESTDIR)$(mandir)/man8/osprey-agent.8 $(DESTDIR)$(bashcompdir)/osprey-agent \
+		$(DESTDIR)$(unitdir)/osprey-agent.service $(DESTDIR)$(pkgconfigdir)/osprey-sink.pc
 	rm -rf $(DESTDIR)$(includedir)/osprey $(DESTDIR)$(docdir)
 
 clean:
@@ -197,6 +295,7 @@ help:
 	@echo 'sudo make demo             agent, server and client together for a few seconds'
 	@echo 'make                       build into $(O)/bin'
 	@echo 'make bench                 victim cost and throughput'
+	@echo 'make fuzz FUZZ_SECS=20     libFuzzer on what comes from outside'
 	@echo 'make install DESTDIR= prefix=/usr/local'
 	@echo 'make BPF=0                 without kernel programs'
 	@echo 'make SAN=address,undefined with sanitizers, into build/san'

@@ -3,6 +3,8 @@
 #include "agent/conf.h"
 #include "agent/base/log.h"
 #include "agent/base/opt.h"
+#include "agent/conf_rows.h"
+#include "agent/metrics.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -11,36 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind {
-	HEADING,	/* of --help */
-	FLAG,		/* bool */
-	STR,		/* const char * */
-	U32, U64,	/* within min and max */
-	SIZE, SIZE32,	/* uint64_t, uint32_t */
-	TIME,		/* uint64_t ns */
-	MODE,		/* enum osp_capture_mode */
-	SYNTH,		/* optional argument */
-	SINK, FILTER,	/* several of each */
-	COMMAND,
-};
-
-struct row {
-	const char *name;
-	enum kind kind;
-	char letter;		/* short option, 0 none */
-	bool line_only;		/* not in the file */
-	size_t offset;		/* in struct osp_conf; FILTER: the kind, COMMAND: the command */
-	uint64_t min, max;
-	const char *arg;
-	const char *help;
-};
-
 #define AT(member) offsetof(struct osp_conf, member)
 static const struct row table[] = {
 	{ .name = "Where records go:", .kind = HEADING },
 	{ "sink", SINK, 0, 0, 0, 0, 0, "NAME[:KEY=VALUE,...]",
-	  "console, jsonl, null; several at once. Default: console on a\n"
-	  "terminal, jsonl to standard output otherwise" },
+	  "console, csv, jsonl, kafka, null, or the path of a plugin (with\n"
+	  "a /); several at once. Default: console on a terminal, jsonl to\n"
+	  "standard output otherwise" },
 	{ "headers", FLAG, 0, 0, AT(trk.headers), 0, 0, NULL, "keep headers in records" },
 	{ "body", SIZE32, 0, 0, AT(trk.body), 0, 64 << 20, "SIZE",
 	  "keep so much of each body (default 0)" },
@@ -49,7 +28,7 @@ static const struct row table[] = {
 	  "Proxy-Authorization, Cookie, Set-Cookie, X-Api-Key)" },
 	{ "no-connections", FLAG, 0, 0, AT(no_connections), 0, 0, NULL,
 	  "make no connection records" },
-	{ "ledger-interval", TIME, 0, 0, AT(ledger_interval_ns), 0, 0, "TIME",
+	{ "ledger-interval", TIME, 0, LIVE, AT(ledger_interval_ns), 0, 0, "TIME",
 	  "a ledger record this often (default 60s; 0: start and exit)" },
 	{ "connection-interval", TIME, 0, 0, AT(trk.conn_interval_ns), 0, 0, "TIME",
 	  "records of connections that still run (default: none)" },
@@ -84,8 +63,19 @@ static const struct row table[] = {
 	  "a request unanswered this long ends (default 300s; 0: never)" },
 	{ "duration", TIME, 0, 0, AT(duration_ns), 0, 0, "TIME", "end after this time" },
 	{ "count", U64, 0, 0, AT(count), 0, 0, "N", "end after N transactions" },
-	{ "stop-timeout", TIME, 0, 0, AT(stop_timeout_ns), 0, 0, "TIME",
+	{ "stop-timeout", TIME, 0, LIVE, AT(stop_timeout_ns), 0, 0, "TIME",
 	  "for sinks to finish in at the end (default 5s)" },
+
+	{ .name = "From packets (docs/wire.md):", .kind = HEADING },
+	{ "source", STR, 0, 1, AT(source), 0, 0, "pcap:FILE|iface:NAME",
+	  "transactions as the wire shows them: a capture file (pcap or\n"
+	  "pcapng, plain or gzip; - is standard input), or an interface" },
+	{ "wire-wait", TIME, 0, 0, AT(wire.reasm.hole_ns), 0, 0, "TIME",
+	  "how long a missing segment is waited for (default 2s)" },
+	{ "wire-hold", SIZE32, 0, 0, AT(wire.reasm.hold_bytes), 4096, 1 << 30, "SIZE",
+	  "bytes held meanwhile, per direction (default 1M)" },
+	{ "wire-idle", TIME, 0, 0, AT(wire.reasm.idle_ns), 1, 0, "TIME",
+	  "a connection silent this long has ended (default 300s)" },
 
 	{ .name = "Without a kernel:", .kind = HEADING },
 	{ "record", STR, 0, 0, AT(record), 0, 0, "FILE", "write all events to a file" },
@@ -94,12 +84,28 @@ static const struct row table[] = {
 	  "make events up, e.g. =txns=1000,seed=7,loss=0.01; needs no root" },
 
 	{ .name = "Other:", .kind = HEADING },
-	{ "config", STR, 'c', 1, AT(config), 0, 0, "FILE", "lines \"option = value\"" },
+	{ "metrics", STR, 0, 0, AT(metrics), 0, 0, "ADDR:PORT|unix:PATH",
+	  "the ledger and more for Prometheus, over HTTP" },
+	{ "metrics-any", FLAG, 0, 0, AT(metrics_any), 0, 0, NULL,
+	  "--metrics may listen where other hosts can reach it" },
+	{ "config", STR, 'c', 1, AT(config), 0, 0, "FILE",
+	  "lines \"option = value\"; SIGHUP reads filters anew" },
+	{ "check-config", COMMAND, 0, 1, OSP_CMD_CHECK_CONFIG, 0, 0, NULL,
+	  "say what is wrong with all this, and end" },
 	{ "verbose", FLAG, 'v', 0, AT(verbose), 0, 0, NULL, "say more on stderr" },
 	{ "help", COMMAND, 'h', 1, OSP_CMD_HELP, 0, 0, NULL, "this text" },
 	{ "version", COMMAND, 'V', 1, OSP_CMD_VERSION, 0, 0, NULL, "version and ABI numbers" },
+	{ "help-man", COMMAND, 0, 1, OSP_CMD_HELP_MAN, 0, 0, NULL, NULL },
+	{ "help-bash", COMMAND, 0, 1, OSP_CMD_HELP_BASH, 0, 0, NULL, NULL },
 };
 #define ROWS (sizeof(table) / sizeof(*table))
+_Static_assert(ROWS <= 8 * sizeof(((struct osp_conf *)0)->on_line), "a bit a row");
+
+const struct row *osp_conf_rows(size_t *n)
+{
+	*n = ROWS;
+	return table;
+}
 
 /* Strings read from the file live here. */
 struct osp_conf_text {
@@ -257,7 +263,7 @@ static int set_line(struct osp_conf *conf, const bool *overridden, char *line, i
 	key = trim(key);
 	value = trim(value);
 	row = row_of(key);
-	if (!row || row->line_only) {
+	if (!row || row->where == LINE_ONLY) {
 		osp_err("%s:%d: no such option: %s", conf->config, no, key);
 		return -EINVAL;
 	}
@@ -305,6 +311,7 @@ static void defaults(struct osp_conf *conf)
 	conf->ledger_interval_ns = 60000000000ull;
 	conf->stop_timeout_ns = 5000000000ull;
 	osp_tracker_conf_default(&conf->trk);
+	osp_wire_conf_default(&conf->wire);
 }
 
 #define LONG_BASE 256	/* getopt's value of row i is LONG_BASE + i */
@@ -381,24 +388,156 @@ static int command(struct osp_conf *conf, int argc, char **argv)
 	return -EINVAL;
 }
 
+static int check_metrics(const struct osp_conf *conf)
+{
+	char why[256];
+
+	if (!conf->metrics ||
+	    !osp_metrics_check(conf->metrics, conf->metrics_any, why, sizeof(why)))
+		return 0;
+	osp_err("--metrics %s", why);
+	return osp_conf_fault(conf, "metrics");
+}
+
 int osp_conf_read(struct osp_conf *conf, int argc, char **argv)
 {
 	bool given[ROWS] = {};
 
 	defaults(conf);
+	conf->argc = argc;
+	conf->argv = argv;
 	if (walk(conf, argc, argv, given, false))
 		return OSP_EXIT_USAGE;
 	if (conf->config && read_file(conf, given))
 		return OSP_EXIT_CONFIG;
+	for (size_t i = 0; i < ROWS; i++)
+		conf->on_line[i / 64] |= (uint64_t)given[i] << i % 64;
 	if (walk(conf, argc, argv, given, true) || command(conf, argc, argv))
 		return OSP_EXIT_USAGE;
-	if (conf->replay && conf->synthetic) {
-		osp_err("--replay and --synthetic exclude each other");
+	if (!!conf->replay + conf->synthetic + !!conf->source > 1) {
+		osp_err("--replay, --synthetic and --source exclude each other");
 		return OSP_EXIT_USAGE;
 	}
 	conf->bpf.filter = &conf->filter;
+	conf->wire.filter = &conf->filter;
+	conf->wire.reasm.max_conns = conf->trk.max_conns;
 	conf->trk.connections = !conf->no_connections;
-	return 0;
+	return check_metrics(conf);
+}
+
+int osp_conf_fault(const struct osp_conf *conf, const char *option)
+{
+	size_t i = (size_t)(row_of(option) - table);
+
+	return !conf->config || (conf->on_line[i / 64] >> i % 64 & 1) ? OSP_EXIT_USAGE :
+									OSP_EXIT_CONFIG;
+}
+
+/* ---- reading it again ------------------------------------------------------------------- */
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool same_filters(const struct osp_filter *a, const struct osp_filter *b,
+			 enum osp_filter_kind kind)
+{
+	size_t i = 0, j = 0;
+
+	for (;; i++, j++) {
+		while (i < a->n && a->entry[i].kind != kind)
+			i++;
+		while (j < b->n && b->entry[j].kind != kind)
+			j++;
+		if (i == a->n || j == b->n)
+			return i == a->n && j == b->n;
+		/* A file or cgroup can be another one behind the same path. */
+		if (!same_text(a->entry[i].text, b->entry[j].text) ||
+		    a->entry[i].num != b->entry[j].num || a->entry[i].dev != b->entry[j].dev)
+			return false;
+	}
+}
+
+static bool same_sinks(const struct osp_conf *a, const struct osp_conf *b)
+{
+	for (uint32_t i = 0; i < a->sink_n && i < b->sink_n; i++)
+		if (strcmp(a->sink[i], b->sink[i]))
+			return false;
+	return a->sink_n == b->sink_n;
+}
+
+static bool same(const struct osp_conf *a, const struct osp_conf *b, const struct row *row)
+{
+	const void *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
+
+	switch (row->kind) {
+	case FLAG:
+		return *(const bool *)x == *(const bool *)y;
+	case STR:
+		return same_text(*(const char *const *)x, *(const char *const *)y);
+	case U32:
+	case SIZE32:
+		return *(const uint32_t *)x == *(const uint32_t *)y;
+	case U64:
+	case SIZE:
+	case TIME:
+		return *(const uint64_t *)x == *(const uint64_t *)y;
+	case MODE:
+		return a->bpf.mode == b->bpf.mode;
+	case SINK:
+		return same_sinks(a, b);
+	case FILTER:
+		return same_filters(&a->filter, &b->filter, (enum osp_filter_kind)row->offset);
+	case HEADING:
+	case SYNTH:
+	case COMMAND:
+		break;
+	}
+	return true;
+}
+
+/* One line with all that has changed in vain. */
+static void name_unchangeable(const struct osp_conf *now, const struct osp_conf *next,
+			      bool filters)
+{
+	char names[512];
+	size_t n = 0;
+
+	for (size_t i = 0; i < ROWS && n < sizeof(names); i++) {
+		const struct row *row = &table[i];
+
+		if (same(now, next, row) ||
+		    (row->kind == FILTER ? filters : row->where == LIVE))
+			continue;
+		n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
+				      row->name);
+	}
+	if (n)
+		osp_warn("changed in %s, but in force only after a restart: %s", now->config,
+			 names);
+}
+
+int osp_conf_reload(struct osp_conf *conf, bool filters, struct osp_filter *before)
+{
+	struct osp_conf next;
+	int rc = osp_conf_read(&next, conf->argc, conf->argv);
+
+	*before = (struct osp_filter){};
+	if (rc)
+		goto out;
+	name_unchangeable(conf, &next, filters);
+	conf->ledger_interval_ns = next.ledger_interval_ns;
+	conf->stop_timeout_ns = next.stop_timeout_ns;
+	if (filters) {
+		next.filter.follow = conf->filter.follow;
+		*before = conf->filter;
+		conf->filter = next.filter;
+		next.filter = (struct osp_filter){};
+	}
+out:
+	osp_conf_fini(&next);
+	return rc;
 }
 
 void osp_conf_fini(struct osp_conf *conf)
@@ -410,37 +549,4 @@ void osp_conf_fini(struct osp_conf *conf)
 		conf->text = next;
 	}
 	osp_filter_fini(&conf->filter);
-}
-
-static void help_row(const struct row *row)
-{
-	char left[64];
-	const char *line = row->help, *end;
-	int n;
-
-	if (row->kind == HEADING) {
-		printf("\n%s\n", row->name);
-		return;
-	}
-	n = row->letter ? snprintf(left, sizeof(left), "-%c, ", row->letter) :
-			  snprintf(left, sizeof(left), "    ");
-	snprintf(left + n, sizeof(left) - (size_t)n, "--%s%s%s%s", row->name,
-		 !row->arg ? "" : row->kind == SYNTH ? "[=" : " ", row->arg ? row->arg : "",
-		 row->kind == SYNTH ? "]" : "");
-	printf("  %-32s ", left);
-	if (strlen(left) > 32)
-		printf("\n%35s", "");
-	for (; (end = strchr(line, '\n')); line = end + 1)
-		printf("%.*s\n%35s", (int)(end - line), line, "");
-	puts(line);
-}
-
-void osp_conf_help(void)
-{
-	puts("osprey-agent: HTTP transactions of this host's processes, as the kernel sees them\n\n"
-	     "  osprey-agent [OPTION]...          capture until SIGINT or SIGTERM\n"
-	     "  osprey-agent check-layout [-v]    whether this kernel is as we assume");
-	for (size_t i = 0; i < ROWS; i++)
-		help_row(&table[i]);
-	puts("\nExit status: 0 done, 1 failed, 2 usage, 77 lacks privilege, 78 configuration.");
 }

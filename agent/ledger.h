@@ -27,7 +27,7 @@ struct osp_ledger {
 /* Counters that are not in stats.def because their number is known at run time only (one set per
  * sink). label is the sink's name and lives as long as the sink.
  */
-#define OSP_LEDGER_EXTRA_MAX 256
+#define OSP_LEDGER_EXTRA_MAX 320
 
 static inline void osp_count(struct osp_ledger *led, enum osp_st id, uint64_t n)
 {

@@ -40,6 +40,15 @@ int main(int argc, char **argv)
 		case OSP_CMD_HELP:
 			osp_conf_help();
 			break;
+		case OSP_CMD_HELP_MAN:
+			osp_conf_man();
+			break;
+		case OSP_CMD_HELP_BASH:
+			osp_conf_bash();
+			break;
+		case OSP_CMD_CHECK_CONFIG:
+			rc = osp_run_check(&conf);
+			break;
 		case OSP_CMD_VERSION:
 			rc = version();
 			break;

@@ -5,9 +5,11 @@
 #include "agent/run.h"
 #include "agent/base/log.h"
 #include "agent/ledger.h"
+#include "agent/metrics.h"
 #include "agent/oev.h"
 #include "agent/source_replay.h"
 #include "agent/source_synth.h"
+#include "agent/wire/source_wire.h"
 #include "sinks/host.h"
 
 #include <errno.h>
@@ -34,9 +36,11 @@
 /* Records wait no longer than this for their batch to fill. */
 #define KICK_NS (20 * NS_PER_MS)
 #define HINT_NS (5 * NS_PER_S)
+/* How often the metrics get new numbers. */
+#define PUBLISH_NS NS_PER_S
 
 struct agent {
-	const struct osp_conf *conf;
+	struct osp_conf *conf;
 	struct osp_source *src;
 	struct osp_source_info info;
 	struct osp_tracker *trk;
@@ -44,11 +48,15 @@ struct agent {
 	struct osp_oev *oev;
 	struct osp_ledger led;
 	int signal_fd;
-	bool stop, hinted, started;
+	bool stop, hinted, started, reload;
 	uint64_t first_ns;		/* event time of the first event */
 	uint64_t ledger_at;		/* event time of the next ledger record */
 	uint64_t ledgers;
 	uint64_t kick_at, hint_at;	/* CLOCK_MONOTONIC */
+	struct osp_metrics *met;	/* NULL: not asked for */
+	struct osp_metrics_snap snap;
+	uint64_t publish_at;		/* CLOCK_MONOTONIC */
+	uint64_t poll_ns;		/* when the poll under way began, in the events' time */
 };
 
 static uint64_t mono_ns(void)
@@ -57,6 +65,14 @@ static uint64_t mono_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static int64_t wall_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * (int64_t)NS_PER_S + ts.tv_nsec;
 }
 
 /* ---- records ------------------------------------------------------------------------------ */
@@ -75,6 +91,13 @@ static uint32_t sink_counters(struct agent *ag, struct osp_rec_counter *out, boo
 	return with_sinks ? osp_sinks_counters(ag->sinks, out, OSP_LEDGER_EXTRA_MAX) : 0;
 }
 
+static uint8_t vantage_of(const char *origin)
+{
+	if (!strcmp(origin, "pcap") || !strcmp(origin, "iface"))
+		return OSP_VANTAGE_WIRE;
+	return strcmp(origin, "synthetic") ? OSP_VANTAGE_SYSCALL : OSP_VANTAGE_SYNTHETIC;
+}
+
 /* The same events must give the same records, and how far a sink has come depends on its thread:
  * a source that is not live leaves the sinks out until they are drained, at the end.
  */
@@ -85,11 +108,12 @@ static void offer_ledger(struct agent *ag, const char *when, bool final)
 	uint32_t extra_n = sink_counters(ag, extra, ag->src->ops->live || final);
 	struct osp_record rec = {
 		.size = sizeof(rec), .kind = OSP_REC_LEDGER,
-		.vantage = strcmp(ag->info.origin, "synthetic") ? OSP_VANTAGE_SYSCALL :
-								  OSP_VANTAGE_SYNTHETIC,
+		.vantage = vantage_of(ag->info.origin),
 		.ts_ns = (int64_t)osp_tracker_now(ag->trk) + osp_tracker_wall_off(ag->trk),
 	};
 
+	if (ag->src->ops->stats)
+		ag->src->ops->stats(ag->src, &ag->led);
 	rec.id[0] = (uint64_t)rec.ts_ns;
 	rec.id[1] = ++ag->ledgers;
 	rec.str[OSP_S_WHEN] = osp_slice_str(when);
@@ -105,6 +129,54 @@ static void offer_ledger(struct agent *ag, const char *when, bool final)
 	rec.ledger.wall_off_ns = osp_tracker_wall_off(ag->trk);
 	osp_count(&ag->led, OSP_ST_REC_LEDGER, 1);
 	take_record(ag, &rec);
+}
+
+/* ---- metrics ------------------------------------------------------------------------------ */
+
+/* between: no event is being worked on, so the sums must close. */
+static void publish(struct agent *ag, bool between)
+{
+	struct osp_metrics_snap *snap = &ag->snap;
+
+	if (ag->src->ops->stats)
+		ag->src->ops->stats(ag->src, &ag->led);
+	snap->info = ag->info;
+	snap->led = ag->led;
+	snap->sink_n = sink_counters(ag, snap->sink, true);
+	if (between)
+		snap->closes = osp_ledger_closes(&ag->led, snap->sink, snap->sink_n, false, NULL,
+						 0);
+	snap->live = ag->src->ops->live;
+	snap->has_fill = ag->src->ops->fill;
+	if (snap->has_fill)
+		ag->src->ops->fill(ag->src, &snap->fill);
+	snap->conns = osp_tracker_conns(ag->trk);
+	snap->conns_max = ag->conf->trk.max_conns;
+	snap->budget_bytes = ag->conf->trk.byte_budget;
+	/* If a scrape has the copy right now, the next round tries again. */
+	if (osp_metrics_publish(ag->met, snap))
+		ag->publish_at = mono_ns() + PUBLISH_NS;
+}
+
+static void publish_when_due(struct agent *ag, bool between)
+{
+	if (ag->met && mono_ns() >= ag->publish_at)
+		publish(ag, between);
+}
+
+/* A poll's events are as old as they were when it began: a clock read for each would cost more than
+ * it tells.
+ */
+static void begin_poll(struct agent *ag)
+{
+	if (ag->met)
+		ag->poll_ns = (uint64_t)(wall_ns() - osp_tracker_wall_off(ag->trk));
+}
+
+static void measure_age(struct agent *ag, const struct osp_ev_hdr *ev)
+{
+	if (ev->kind != OSP_EV_TICK && ev->kind != OSP_EV_LOST)
+		osp_age_add(&ag->snap.age, ev->ts_ns < ag->poll_ns ? ag->poll_ns - ev->ts_ns : 0);
 }
 
 /* ---- events ------------------------------------------------------------------------------- */
@@ -128,6 +200,8 @@ static int take_event(void *ctx, const struct osp_ev_hdr *ev)
 
 	if (ag->oev)
 		osp_oev_write(ag->oev, ev);
+	if (ag->met)
+		measure_age(ag, ev);
 	if (ev->kind == OSP_EV_LOST)
 		osp_ledger_source(&ag->led, (const struct osp_ev_lost *)ev);
 	osp_tracker_event(ag->trk, ev);
@@ -160,11 +234,50 @@ static void take_signals(struct agent *ag)
 	struct signalfd_siginfo si;
 
 	while (read(ag->signal_fd, &si, sizeof(si)) == sizeof(si)) {
-		if (si.ssi_signo == SIGHUP)
+		if (si.ssi_signo == SIGHUP) {
 			osp_sinks_reopen(ag->sinks);
-		else
+			ag->reload = true;	/* between polls */
+		} else {
 			ag->stop = true;
+		}
 	}
+}
+
+/* The configuration again, after SIGHUP. Whatever is wrong with it, the agent goes on as before. */
+static void reload(struct agent *ag)
+{
+	const struct osp_source_ops *ops = ag->src->ops;
+	uint64_t interval = ag->conf->ledger_interval_ns;
+	struct osp_filter before;
+	char what[256];
+
+	ag->reload = false;
+	if (!ag->conf->config)
+		return;
+	ag->snap.reload_bad = true;
+	if (osp_conf_reload(ag->conf, ops->reload != NULL, &before)) {
+		ag->snap.reloads_failed++;
+		osp_warn("%s is not in force, all stays as it was", ag->conf->config);
+		return;
+	}
+	if (ag->conf->ledger_interval_ns != interval)
+		ag->ledger_at = osp_tracker_now(ag->trk) + ag->conf->ledger_interval_ns;
+	if (ops->reload && ops->reload(ag->src)) {
+		struct osp_filter bad = ag->conf->filter;
+
+		ag->conf->filter = before;
+		before = bad;
+		ag->snap.reloads_failed++;
+		osp_warn("the filters of %s are not in force, they stay as they were",
+			 ag->conf->config);
+	} else {
+		ag->snap.reloads++;
+		ag->snap.reload_bad = false;
+		ag->snap.reload_ok_ns = wall_ns();
+		osp_filter_describe(&ag->conf->filter, what, sizeof(what));
+		osp_info("%s read again: watching %s", ag->conf->config, what);
+	}
+	osp_filter_fini(&before);
 }
 
 static void wait_ns(struct agent *ag, uint64_t ns)
@@ -184,6 +297,7 @@ static bool asked_to_stop(void *ctx)
 	struct agent *ag = ctx;
 
 	take_signals(ag);
+	publish_when_due(ag, false);
 	return ag->stop;
 }
 
@@ -215,10 +329,14 @@ static int loop(struct agent *ag)
 	while (!ag->stop) {
 		uint64_t now;
 
+		begin_poll(ag);
 		n = ops->poll(ag->src, take_event, ag);
 		if (n < 0)
 			break;
 		take_signals(ag);
+		if (ag->reload)
+			reload(ag);
+		publish_when_due(ag, true);
 		now = mono_ns();
 		if (osp_sinks_pending(ag->sinks) && (now >= ag->kick_at || !n)) {
 			osp_sinks_kick(ag->sinks);
@@ -254,22 +372,34 @@ static int finish_source(struct agent *ag)
 
 /* ---- start and end -------------------------------------------------------------------------- */
 
-static int open_sinks(struct agent *ag)
+static int add_sinks(struct osp_sinks *sinks, const struct osp_conf *conf)
 {
 	const char *def = isatty(STDOUT_FILENO) ? "console" : "jsonl";
+	char why[512];
+	int err;
+
+	for (uint32_t i = 0; i < (conf->sink_n ? conf->sink_n : 1); i++) {
+		const char *spec = conf->sink_n ? conf->sink[i] : def;
+
+		err = osp_sinks_add(sinks, spec, why, sizeof(why));
+		if (err) {
+			osp_err("--sink %s: %s", spec, why);
+			return err == -ENOMEM ? OSP_EXIT_RUNTIME : osp_conf_fault(conf, "sink");
+		}
+	}
+	return 0;
+}
+
+static int open_sinks(struct agent *ag)
+{
 	char why[512];
 	int err = osp_sinks_new(&ag->sinks);
 
 	if (err)
 		return OSP_EXIT_RUNTIME;
-	for (uint32_t i = 0; i < (ag->conf->sink_n ? ag->conf->sink_n : 1); i++) {
-		const char *spec = ag->conf->sink_n ? ag->conf->sink[i] : def;
-
-		if (osp_sinks_add(ag->sinks, spec, why, sizeof(why))) {
-			osp_err("--sink %s: %s", spec, why);
-			return OSP_EXIT_USAGE;
-		}
-	}
+	err = add_sinks(ag->sinks, ag->conf);
+	if (err)
+		return err;
 	err = osp_sinks_open(ag->sinks, why, sizeof(why));
 	if (err) {
 		osp_err("%s", why);
@@ -277,6 +407,21 @@ static int open_sinks(struct agent *ag)
 	}
 	osp_sinks_give_up(ag->sinks, asked_to_stop, ag);
 	return 0;
+}
+
+static int open_metrics(struct agent *ag)
+{
+	const struct osp_conf *conf = ag->conf;
+	char why[256];
+	int err;
+
+	if (!conf->metrics)
+		return 0;
+	err = osp_metrics_new(&ag->met, conf->metrics, conf->metrics_any, why, sizeof(why));
+	if (!err)
+		return 0;
+	osp_err("--metrics %s", why);
+	return err == -ENOMEM ? OSP_EXIT_RUNTIME : OSP_EXIT_CONFIG;
 }
 
 static int open_source(struct agent *ag)
@@ -294,6 +439,11 @@ static int open_source(struct agent *ag)
 		if (err)
 			osp_err("--synthetic: %s", why);
 		return !err ? 0 : err == -EINVAL ? OSP_EXIT_USAGE : OSP_EXIT_RUNTIME;
+	}
+	if (conf->source) {
+		err = osp_source_wire_new(&ag->src, conf->source, &conf->wire);
+		return !err ? 0 : err == -EINVAL ? OSP_EXIT_USAGE :
+		       err == -EPERM ? OSP_EXIT_NOPERM : OSP_EXIT_RUNTIME;
 	}
 #if OSP_HAVE_BPF
 	err = osp_source_bpf_new(&ag->src, &conf->bpf);
@@ -346,10 +496,30 @@ static void finish(struct agent *ag)
 		offer_ledger(ag, "start", false);
 	offer_ledger(ag, "exit", true);
 	osp_sinks_close(ag->sinks, deadline);
+	if (ag->met)
+		publish(ag, true);
 	osp_ledger_print(stderr, &ag->led, extra, sink_counters(ag, extra, true));
 }
 
-int osp_run(const struct osp_conf *conf)
+int osp_run_check(const struct osp_conf *conf)
+{
+	struct osp_sinks *sinks = NULL;
+	struct osp_source *synth = NULL;
+	char why[512];
+	int rc = osp_sinks_new(&sinks) ? OSP_EXIT_RUNTIME : add_sinks(sinks, conf);
+
+	if (!rc && conf->synthetic &&
+	    osp_source_synth_new(&synth, conf->synth, why, sizeof(why))) {
+		osp_err("--synthetic: %s", why);
+		rc = OSP_EXIT_USAGE;
+	}
+	if (synth)
+		synth->ops->close(synth);
+	osp_sinks_free(sinks);
+	return rc;
+}
+
+int osp_run(struct osp_conf *conf)
 {
 	struct agent *ag = calloc(1, sizeof(*ag));
 	int rc;
@@ -357,8 +527,12 @@ int osp_run(const struct osp_conf *conf)
 	if (!ag)
 		return OSP_EXIT_RUNTIME;
 	ag->conf = conf;
+	ag->snap.reload_ok_ns = wall_ns();
+	ag->snap.closes = true;
 	ag->signal_fd = catch_signals();
 	rc = open_sinks(ag);
+	if (!rc)
+		rc = open_metrics(ag);
 	if (!rc)
 		rc = open_source(ag);
 	if (!rc)
@@ -371,6 +545,7 @@ int osp_run(const struct osp_conf *conf)
 	}
 	if (osp_oev_close(ag->oev))
 		rc = OSP_EXIT_RUNTIME;
+	osp_metrics_free(ag->met);
 	osp_tracker_free(ag->trk);
 	osp_sinks_free(ag->sinks);
 	if (ag->src)

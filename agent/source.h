@@ -23,12 +23,20 @@ typedef int (*osp_ev_fn)(void *ctx, const struct osp_ev_hdr *ev);
  * source. wall_off_ns: see struct osp_ev_tick.
  */
 struct osp_source_info {
-	const char *mode;	/* "sock", "syscall", "replay", "synthetic" */
+	const char *mode;	/* "sock", "syscall", "replay", "synthetic", "pcap", "iface" */
 	const char *origin;	/* for replay: the mode that recorded; otherwise as mode */
 	const char *host;
 	const char *kernel;	/* release, "" if it plays no part */
 	const char *boot_id;	/* 36 characters; part of every record's id */
 	int64_t wall_off_ns;
+};
+
+struct osp_ledger;
+
+/* How full the rings between kernel and agent are. */
+struct osp_source_fill {
+	uint64_t data_bytes, data_size;
+	uint64_t ctl_bytes, ctl_size;
 };
 
 struct osp_source {
@@ -51,6 +59,10 @@ struct osp_source_ops {
 	void (*info)(const struct osp_source *src, struct osp_source_info *out);
 	/* Re-reads filters after a change of the configuration; NULL: has none. */
 	int (*reload)(struct osp_source *src);
+	/* NULL: has no rings. */
+	void (*fill)(const struct osp_source *src, struct osp_source_fill *out);
+	/* Puts the source's own counters into the ledger; NULL: has none. */
+	void (*stats)(const struct osp_source *src, struct osp_ledger *led);
 	void (*close)(struct osp_source *src);
 	int live;		/* 1: paced by the world; 0: as fast as its events are taken */
 };

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,26 @@ struct marked {
 	uint32_t n, next, room;
 };
 
+/* An entry as the kernel compares it. */
+struct filter_key {
+	enum osp_filter_kind kind;
+	union {
+		uint8_t bytes[24];	/* for comparing; what a kind does not use is zero */
+		uint32_t u32;		/* pid, netns, role's bit */
+		uint16_t port;
+		uint64_t cgroup;
+		char comm[OSP_COMM_LEN];
+		struct osp_exe_key exe;
+		struct osp_cidr_key cidr;
+	};
+};
+
+struct filter_set {
+	struct filter_key *key;
+	size_t n;
+	uint32_t classes, roles;
+};
+
 struct bpf_source {
 	struct osp_source src;
 	struct osprey_bpf *skel;
@@ -67,6 +88,7 @@ struct bpf_source {
 	struct osp_counters *percpu;
 	const char *mode;
 	const struct osp_filter *filter;
+	struct filter_set in_force;	/* what the maps hold */
 	char host[65], kernel[65], boot_id[40];
 };
 
@@ -370,6 +392,7 @@ static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 {
 	struct bpf_source *src = (struct bpf_source *)base;
 	uint64_t now = clock_ns(CLOCK_BOOTTIME);
+	struct epoll_event woken;
 	int n, rc = 0;
 
 	if (src->ended)
@@ -382,6 +405,10 @@ static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 		return rc < 0 ? rc : 1;
 	}
 	__atomic_store_n(&src->skel->bss->osp_live.sleeping, 0, __ATOMIC_RELAXED);
+	/* Takes the wake-up, if there was one: to who waits on it the epoll fd stays readable until
+	 * then, edge-triggered or not.
+	 */
+	epoll_wait(src->wait_fd, &woken, 1, 0);
 	n = drain(src, fn, ctx);
 	if (n < 0)
 		return n;
@@ -420,6 +447,18 @@ static void bpf_info(const struct osp_source *base, struct osp_source_info *out)
 					 .boot_id = src->boot_id, .wall_off_ns = wall_off() };
 }
 
+static void bpf_fill(const struct osp_source *base, struct osp_source_fill *out)
+{
+	const struct bpf_source *src = (const struct bpf_source *)base;
+
+	*out = (struct osp_source_fill){
+		.data_bytes = osp_ring_mark(&src->data) - src->data.published,
+		.data_size = src->data.size,
+		.ctl_bytes = osp_ring_mark(&src->ctl) - src->ctl.published,
+		.ctl_size = src->ctl.size,
+	};
+}
+
 static void bpf_close(struct osp_source *base)
 {
 	struct bpf_source *src = (struct bpf_source *)base;
@@ -431,6 +470,7 @@ static void bpf_close(struct osp_source *base)
 	osp_ring_fini(&src->data);
 	osp_ring_fini(&src->ctl);
 	osprey_bpf__destroy(src->skel);
+	free(src->in_force.key);
 	free(src->percpu);
 	free(src->begins.ev);
 	free(src->ends.ev);
@@ -440,77 +480,172 @@ static void bpf_close(struct osp_source *base)
 
 /* ---- filters ---------------------------------------------------------------------------- */
 
-static int put(struct bpf_map *map, const void *key)
+static uint32_t class_of(enum osp_filter_kind kind)
+{
+	static const uint32_t class[OSP_FILTER_KINDS] = {
+		[OSP_FILTER_PID] = OSP_FC_PID, [OSP_FILTER_COMM] = OSP_FC_COMM,
+		[OSP_FILTER_EXE] = OSP_FC_EXE, [OSP_FILTER_PORT] = OSP_FC_PORT,
+		[OSP_FILTER_CIDR] = OSP_FC_CIDR, [OSP_FILTER_CGROUP] = OSP_FC_CGROUP,
+		[OSP_FILTER_NETNS] = OSP_FC_NETNS, [OSP_FILTER_ROLE] = OSP_FC_ROLE,
+	};
+
+	return class[kind];
+}
+
+/* NULL: not in a map (role). */
+static struct bpf_map *map_of(struct osprey_bpf *skel, enum osp_filter_kind kind)
+{
+	struct bpf_map *const map[OSP_FILTER_KINDS] = {
+		[OSP_FILTER_PID] = skel->maps.osp_f_pid,
+		[OSP_FILTER_COMM] = skel->maps.osp_f_comm,
+		[OSP_FILTER_EXE] = skel->maps.osp_f_exe,
+		[OSP_FILTER_PORT] = skel->maps.osp_f_port,
+		[OSP_FILTER_CIDR] = skel->maps.osp_f_cidr,
+		[OSP_FILTER_CGROUP] = skel->maps.osp_f_cgroup,
+		[OSP_FILTER_NETNS] = skel->maps.osp_f_netns,
+	};
+
+	return map[kind];
+}
+
+static struct filter_key key_of(const struct osp_filter_entry *e)
+{
+	struct filter_key key = { .kind = e->kind };
+
+	switch (e->kind) {
+	case OSP_FILTER_COMM:
+		snprintf(key.comm, sizeof(key.comm), "%s", e->text);
+		break;
+	case OSP_FILTER_EXE:
+		key.exe = (struct osp_exe_key){ .ino = e->num, .dev = e->dev };
+		break;
+	case OSP_FILTER_PORT:
+		key.port = (uint16_t)e->num;
+		break;
+	case OSP_FILTER_CIDR:
+		key.cidr.prefixlen = e->prefix;
+		memcpy(key.cidr.addr, e->addr, sizeof(key.cidr.addr));
+		break;
+	case OSP_FILTER_CGROUP:
+		key.cgroup = e->num;
+		break;
+	case OSP_FILTER_ROLE:
+		key.u32 = 1u << e->num;
+		break;
+	default:
+		key.u32 = (uint32_t)e->num;
+	}
+	return key;
+}
+
+static int set_of(struct filter_set *set, const struct osp_filter *flt)
+{
+	*set = (struct filter_set){ .classes = flt && flt->follow ? OSP_FC_FOLLOW : 0 };
+	if (!flt || !flt->n)
+		return 0;
+	set->key = calloc(flt->n, sizeof(*set->key));
+	if (!set->key)
+		return -ENOMEM;
+	for (; set->n < flt->n; set->n++) {
+		struct filter_key *key = &set->key[set->n];
+
+		*key = key_of(&flt->entry[set->n]);
+		set->classes |= class_of(key->kind);
+		set->roles |= key->kind == OSP_FILTER_ROLE ? key->u32 : 0;
+	}
+	return 0;
+}
+
+static bool has_key(const struct filter_set *set, const struct filter_key *key)
+{
+	for (size_t i = 0; i < set->n; i++)
+		if (set->key[i].kind == key->kind &&
+		    !memcmp(set->key[i].bytes, key->bytes, sizeof(key->bytes)))
+			return true;
+	return false;
+}
+
+/* Takes out of the maps the first n keys of set that are not in keep. A pid whose process has
+ * ended is out already.
+ */
+static void remove_keys(struct osprey_bpf *skel, const struct filter_set *set, size_t n,
+			const struct filter_set *keep)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct bpf_map *map = map_of(skel, set->key[i].kind);
+
+		if (map && !has_key(keep, &set->key[i]))
+			bpf_map_delete_elem(bpf_map__fd(map), set->key[i].bytes);
+	}
+}
+
+/* All or none. */
+static int add_keys(struct osprey_bpf *skel, const struct filter_set *set,
+		    const struct filter_set *have, const struct osp_filter *flt)
 {
 	uint8_t yes = 1;
 
-	return bpf_map_update_elem(bpf_map__fd(map), key, &yes, BPF_ANY) ? -errno : 0;
-}
+	for (size_t i = 0; i < set->n; i++) {
+		struct bpf_map *map = map_of(skel, set->key[i].kind);
+		int err;
 
-static int put_entry(struct osprey_bpf *skel, const struct osp_filter_entry *e, uint32_t *classes)
-{
-	uint32_t u32 = (uint32_t)e->num;
-	uint16_t u16 = (uint16_t)e->num;
-
-	switch (e->kind) {
-	case OSP_FILTER_PID:
-		*classes |= OSP_FC_PID;
-		return put(skel->maps.osp_f_pid, &u32);
-	case OSP_FILTER_COMM: {
-		char comm[OSP_COMM_LEN] = {};
-
-		snprintf(comm, sizeof(comm), "%s", e->text);
-		*classes |= OSP_FC_COMM;
-		return put(skel->maps.osp_f_comm, comm);
+		if (!map || has_key(have, &set->key[i]) ||
+		    !bpf_map_update_elem(bpf_map__fd(map), set->key[i].bytes, &yes, BPF_ANY))
+			continue;
+		err = -errno;
+		osp_err("filter %s: %s", flt->entry[i].text,
+			err == -E2BIG ? "too many of its kind" : strerror(-err));
+		remove_keys(skel, set, i, have);
+		return err;
 	}
-	case OSP_FILTER_EXE: {
-		struct osp_exe_key key = { .ino = e->num, .dev = e->dev };
-
-		*classes |= OSP_FC_EXE;
-		return put(skel->maps.osp_f_exe, &key);
-	}
-	case OSP_FILTER_PORT:
-		*classes |= OSP_FC_PORT;
-		return put(skel->maps.osp_f_port, &u16);
-	case OSP_FILTER_CIDR: {
-		struct osp_cidr_key key = { .prefixlen = e->prefix };
-
-		memcpy(key.addr, e->addr, sizeof(key.addr));
-		*classes |= OSP_FC_CIDR;
-		return put(skel->maps.osp_f_cidr, &key);
-	}
-	case OSP_FILTER_CGROUP:
-		*classes |= OSP_FC_CGROUP;
-		return put(skel->maps.osp_f_cgroup, &e->num);
-	case OSP_FILTER_NETNS:
-		*classes |= OSP_FC_NETNS;
-		return put(skel->maps.osp_f_netns, &u32);
-	case OSP_FILTER_ROLE:
-		*classes |= OSP_FC_ROLE;
-		skel->bss->osp_live.roles |= 1u << e->num;
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
-static int put_filters(struct osprey_bpf *skel, const struct osp_filter *flt)
-{
-	uint32_t classes = 0;
-
-	for (size_t i = 0; flt && i < flt->n; i++) {
-		int err = put_entry(skel, &flt->entry[i], &classes);
-
-		if (err) {
-			osp_err("filter %s: %s", flt->entry[i].text, strerror(-err));
-			return err;
-		}
-	}
-	if (flt && flt->follow)
-		classes |= OSP_FC_FOLLOW;
-	skel->bss->osp_live.classes = classes;
-	__atomic_fetch_add(&skel->bss->osp_live.gen, 1, __ATOMIC_RELEASE);
 	return 0;
+}
+
+/* Until no program runs that may have read osp_live before the call: they run under RCU, and this
+ * command waits for a grace period (kernel/sched/membarrier.c), but not with nohz_full.
+ */
+static void wait_for_programs(void)
+{
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		usleep(10000);
+}
+
+/* Puts flt in force. Nothing is missed that both the old and the new filters want: first the maps
+ * hold the entries of both, then the classes change in one store, and only when no program works
+ * with the old ones do entries go. The new gen has every socket ask again.
+ */
+static int set_filters(struct bpf_source *src, const struct osp_filter *flt)
+{
+	struct osp_live *live = &src->skel->bss->osp_live;
+	struct filter_set set;
+	int err = set_of(&set, flt);
+
+	if (!err)
+		err = add_keys(src->skel, &set, &src->in_force, flt);
+	if (err) {
+		free(set.key);
+		return err;
+	}
+	__atomic_store_n(&live->roles, live->roles | set.roles, __ATOMIC_RELAXED);
+	__atomic_store_n(&live->classes, set.classes, __ATOMIC_RELEASE);
+	if (src->in_force.n)
+		wait_for_programs();
+	remove_keys(src->skel, &src->in_force, src->in_force.n, &set);
+	__atomic_store_n(&live->roles, set.roles, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&live->gen, 1, __ATOMIC_RELEASE);
+	free(src->in_force.key);
+	src->in_force = set;
+	return 0;
+}
+
+/* Children that --follow found stay wanted until they end, whatever becomes of their parent's
+ * entry.
+ */
+static int bpf_reload(struct osp_source *base)
+{
+	struct bpf_source *src = (struct bpf_source *)base;
+
+	return set_filters(src, src->filter);
 }
 
 /* ---- what is open already --------------------------------------------------------------- */
@@ -552,24 +687,29 @@ static int read_seeds(struct bpf_source *src, struct seeds *out)
 	return err;
 }
 
-/* iter/tcp shows one network namespace, that of the thread which reads it. */
-static int read_seeds_in(struct bpf_source *src, struct seeds *out, const char *ns_path)
+/* iter/tcp shows one network namespace, that of the thread which reads it. Returns whether we are
+ * in it now: that takes CAP_SYS_ADMIN, without which other namespaces' old connections have no seed.
+ */
+static bool read_seeds_in(struct bpf_source *src, struct seeds *out, const char *ns_path)
 {
-	int fd = open(ns_path, O_RDONLY | O_CLOEXEC), err;
+	int fd = open(ns_path, O_RDONLY | O_CLOEXEC);
+	bool there = fd >= 0 && !setns(fd, CLONE_NEWNET);
 
-	if (fd < 0)
-		return -errno;
-	err = setns(fd, CLONE_NEWNET) ? -errno : read_seeds(src, out);
-	close(fd);
-	return err;
+	if (there)
+		read_seeds(src, out);
+	if (fd >= 0)
+		close(fd);
+	return there;
 }
 
-static void read_other_netns(struct bpf_source *src, struct seeds *out, ino_t own)
+/* Whether we have left our own namespace. */
+static bool read_other_netns(struct bpf_source *src, struct seeds *out, ino_t own)
 {
 	DIR *dir = opendir("/proc");
 	ino_t *done = calloc(NETNS_MAX, sizeof(*done));
 	struct dirent *de;
 	size_t n = 0, i;
+	bool left = false;
 
 	if (!dir || !done)
 		goto out;
@@ -588,12 +728,13 @@ static void read_other_netns(struct bpf_source *src, struct seeds *out, ino_t ow
 		if (i < n)
 			continue;
 		done[n++] = st.st_ino;
-		read_seeds_in(src, out, path);
+		left |= read_seeds_in(src, out, path);
 	}
 out:
 	free(done);
 	if (dir)
 		closedir(dir);
+	return left;
 }
 
 static int by_listener(const void *a, const void *b)
@@ -647,11 +788,9 @@ static void find_seeds(struct bpf_source *src)
 		return;
 	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	err = read_seeds(src, &all);
-	if (!err && own >= 0 && !fstat(own, &st)) {
-		read_other_netns(src, &all, st.st_ino);
-		if (setns(own, CLONE_NEWNET))
-			osp_warn("cannot return to our network namespace: %s", strerror(errno));
-	}
+	if (!err && own >= 0 && !fstat(own, &st) && read_other_netns(src, &all, st.st_ino) &&
+	    setns(own, CLONE_NEWNET))
+		osp_warn("cannot return to our network namespace: %s", strerror(errno));
 	if (own >= 0)
 		close(own);
 	listen.v = calloc(all.n ? all.n : 1, sizeof(*listen.v));
@@ -863,6 +1002,8 @@ static const struct osp_source_ops bpf_ops = {
 	.wait_fd = bpf_wait_fd,
 	.stop = bpf_stop,
 	.info = bpf_info,
+	.reload = bpf_reload,
+	.fill = bpf_fill,
 	.close = bpf_close,
 	.live = 1,
 };
@@ -889,7 +1030,7 @@ int osp_source_bpf_new(struct osp_source **out, const struct osp_bpf_conf *conf)
 	host_names(src);
 	err = load(src, conf);
 	if (!err)
-		err = put_filters(src->skel, conf->filter);
+		err = set_filters(src, conf->filter);
 	if (!err)
 		err = map_rings(src, conf);
 	if (!err)

@@ -5,6 +5,10 @@
 const struct osp_builtin osp_builtins[] = {
 	{ .ops = &osp_sink_console, .kinds = osp_console_kinds },
 	{ .ops = &osp_sink_jsonl },
+	{ .ops = &osp_sink_csv, .kinds = osp_csv_kinds },
+#if OSP_HAVE_KAFKA
+	{ .ops = &osp_sink_kafka },
+#endif
 	{ .ops = &osp_sink_null },
 	{ .ops = NULL },
 };

@@ -21,10 +21,14 @@ struct osp_builtin {
 extern const struct osp_builtin osp_builtins[];
 
 extern const struct osp_sink_ops osp_sink_console;
+extern const struct osp_sink_ops osp_sink_csv;
 extern const struct osp_sink_ops osp_sink_jsonl;
+extern const struct osp_sink_ops osp_sink_kafka;	/* with OSP_HAVE_KAFKA */
 extern const struct osp_sink_ops osp_sink_null;
 
 /* console: transactions, with verbose=yes connections too. */
 uint32_t osp_console_kinds(const void *conf);
+/* csv: transactions; the columns of other kinds are others. */
+uint32_t osp_csv_kinds(const void *conf);
 
 #endif

@@ -11,6 +11,7 @@
 #include "agent/base/log.h"
 #include "sinks/builtin.h"
 #include "sinks/inst.h"
+#include "sinks/plugin.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -21,6 +22,8 @@
 
 /* A thread is asked to end this long before the deadline at which it is left behind. */
 #define GRACE_NS 100000000ull
+/* How often a drain looks whether sinks still hold records. */
+#define ASK_NS 20000000ull
 /* What osp_sinks_free() gives sinks that nobody has closed. */
 #define FREE_NS 1000000000ull
 
@@ -141,7 +144,7 @@ static void make_label(const struct osp_sinks *sinks, struct osp_inst *inst)
 	uint32_t same = 1;
 
 	for (uint32_t i = 0; i < sinks->n; i++)
-		same += sinks->inst[i]->ops == inst->ops;
+		same += !strcmp(sinks->inst[i]->ops->name, inst->ops->name);
 	if (same == 1)
 		snprintf(inst->label, sizeof(inst->label), "%.30s", inst->ops->name);
 	else
@@ -179,13 +182,6 @@ static int configure(struct osp_inst *inst, const struct osp_builtin *from, uint
 	return 0;
 }
 
-static bool ops_fit(const struct osp_sink_ops *ops)
-{
-	return ops->abi == OSP_SINK_ABI &&
-	       ops->size >= offsetof(struct osp_sink_ops, close) + sizeof(ops->close) &&
-	       ops->name && ops->open && ops->write && ops->close;
-}
-
 static int add(struct osp_sinks *sinks, const struct osp_sink_ops *ops,
 	       const struct osp_builtin *from, uint32_t kinds, const char *options, char *err,
 	       size_t err_size)
@@ -197,10 +193,8 @@ static int add(struct osp_sinks *sinks, const struct osp_sink_ops *ops,
 		snprintf(err, err_size, "more than %d sinks", OSP_SINKS_MAX);
 		return -E2BIG;
 	}
-	if (!ops_fit(ops)) {
-		snprintf(err, err_size, "made for another version of the sink interface");
+	if (osp_plugin_check(ops, err, err_size))
 		return -EINVAL;
-	}
 	ret = inst_new(&inst, sinks, ops, options);
 	if (ret) {
 		snprintf(err, err_size, "sink %s: no memory", ops->name);
@@ -236,11 +230,17 @@ static void unknown_sink(const char *spec, size_t n, char *err, size_t size)
 int osp_sinks_add(struct osp_sinks *sinks, const char *spec, char *err, size_t err_size)
 {
 	size_t n = strcspn(spec, ":");
+	const char *options = spec[n] ? spec + n + 1 : NULL;
+	const struct osp_sink_ops *plugin;
+	int ret;
 
+	if (memchr(spec, '/', n)) {
+		ret = osp_plugin_load(&plugin, spec, n, err, err_size);
+		return ret ? ret : add(sinks, plugin, NULL, 0, options, err, err_size);
+	}
 	for (const struct osp_builtin *b = osp_builtins; b->ops; b++)
 		if (strlen(b->ops->name) == n && !memcmp(b->ops->name, spec, n))
-			return add(sinks, b->ops, b, 0, spec[n] ? spec + n + 1 : NULL, err,
-				   err_size);
+			return add(sinks, b->ops, b, 0, options, err, err_size);
 	unknown_sink(spec, n, err, err_size);
 	return -ENOENT;
 }
@@ -382,15 +382,20 @@ void osp_sinks_kick(struct osp_sinks *sinks)
 bool osp_sinks_drain(struct osp_sinks *sinks, uint64_t deadline_ns)
 {
 	bool empty = true;
+	uint64_t now;
 
 	hand_over(sinks);
 	for (uint32_t i = 0; i < sinks->n; i++) {
 		struct osp_inst *inst = sinks->inst[i];
 
 		pthread_mutex_lock(&inst->lock);
-		while (inst->cnt.queued && inst->started && osp_mono_ns() < deadline_ns)
-			osp_cond_wait_until(&inst->room, &inst->lock, deadline_ns);
-		empty = empty && !inst->cnt.queued;
+		/* Nobody tells when the sink holds less; look every now and then. */
+		while ((inst->cnt.queued || inst->cnt.held) && inst->started &&
+		       (now = osp_mono_ns()) < deadline_ns)
+			osp_cond_wait_until(&inst->room, &inst->lock,
+					    inst->cnt.queued || now + ASK_NS > deadline_ns ?
+						    deadline_ns : now + ASK_NS);
+		empty = empty && !inst->cnt.queued && !inst->cnt.held;
 		pthread_mutex_unlock(&inst->lock);
 	}
 	return empty;
@@ -432,13 +437,18 @@ uint32_t osp_sinks_counters(struct osp_sinks *sinks, struct osp_rec_counter *out
 		pthread_mutex_lock(&inst->lock);
 		c = inst->cnt;
 		pthread_mutex_unlock(&inst->lock);
+		/* A sink that says nothing has brought to its destination whatever it took. */
+		if (!inst->ops->stats)
+			c.acked = c.accepted;
 #define OUT(field) out[n++] = (struct osp_rec_counter){ "sinks", #field, inst->label, c.field }
 		OUT(offered);
 		OUT(accepted);
 		OUT(rejected);
 		OUT(dropped);
 		OUT(queued);
+		OUT(acked);
 		OUT(lost);
+		OUT(held);
 		OUT(bytes);
 		OUT(retries);
 		OUT(reopens);

@@ -25,15 +25,16 @@
 #include <stdint.h>
 
 /* Counters that osp_sinks_counters() gives for each sink. */
-#define OSP_SINK_COUNTERS 9
+#define OSP_SINK_COUNTERS 11
 #define OSP_SINKS_MAX 24
 
 struct osp_sinks;
 
 int osp_sinks_new(struct osp_sinks **out);
 
-/* Adds the sink that spec ("name" or "name:key=value,key=value") names. 0; -ENOENT: no such sink;
- * -EINVAL: a bad option; -E2BIG: more than OSP_SINKS_MAX; -ENOMEM. err: one line.
+/* Adds the sink that spec ("name" or "name:key=value,key=value") names; a name with a / is a
+ * plugin's path (sinks/plugin.h). 0; -ENOENT: no such sink; -EINVAL: a bad option or plugin; -E2BIG:
+ * more than OSP_SINKS_MAX; -ENOMEM. err: one line.
  */
 int osp_sinks_add(struct osp_sinks *sinks, const char *spec, char *err, size_t err_size);
 
@@ -63,8 +64,9 @@ void osp_sinks_offer(void *sinks, const struct osp_record *rec);
 uint32_t osp_sinks_pending(const struct osp_sinks *sinks);
 void osp_sinks_kick(struct osp_sinks *sinks);
 
-/* Hands over, then waits until all queues are empty or deadline_ns (CLOCK_MONOTONIC) passes.
- * Returns whether they are. For a last ledger record that knows how the others fared.
+/* Hands over, then waits until all queues are empty and no sink holds unconfirmed records, or
+ * deadline_ns (CLOCK_MONOTONIC) passes. Returns whether they are. For a last ledger record that
+ * knows how the others fared.
  */
 bool osp_sinks_drain(struct osp_sinks *sinks, uint64_t deadline_ns);
 
@@ -81,9 +83,9 @@ bool osp_sinks_gone(struct osp_sinks *sinks);
 void osp_sinks_close(struct osp_sinks *sinks, uint64_t deadline_ns);
 
 /* Fills out[] with stage "sinks", label = the sink's name (unique: a second jsonl is "jsonl#2"):
- * offered, accepted, rejected, dropped, queued, lost, bytes, retries, reopens, per sink in order
- * of osp_sinks_add(). Each sink's are of one moment. Returns how many, at most max; whole sinks
- * only. Labels live until osp_sinks_free().
+ * offered, accepted, rejected, dropped, queued, acked, lost, held, bytes, retries, reopens, per
+ * sink in order of osp_sinks_add(). Each sink's are of one moment. Returns how many, at most max;
+ * whole sinks only. Labels live until osp_sinks_free().
  */
 uint32_t osp_sinks_counters(struct osp_sinks *sinks, struct osp_rec_counter *out, uint32_t max);
 

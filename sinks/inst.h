@@ -27,7 +27,7 @@ struct osp_inst_conf {
 /* For each sink: offered = accepted + rejected + dropped + queued. */
 struct osp_inst_counters {
 	uint64_t offered, accepted, rejected, dropped, queued;
-	uint64_t lost, bytes;		/* as the sink says, over all its lives */
+	uint64_t acked, lost, held, bytes;	/* as the sink says, over all its lives */
 	uint64_t retries, reopens;
 };
 
@@ -65,7 +65,7 @@ struct osp_inst {
 	uint64_t flush_ns;		/* not before, CLOCK_MONOTONIC */
 	uint64_t pause_ns;		/* 0: the last try was good */
 	uint64_t said_ns;		/* last warning, CLOCK_MONOTONIC */
-	uint64_t base_lost, base_bytes;	/* of the sink's earlier lives */
+	uint64_t base_acked, base_lost, base_bytes;	/* of the sink's earlier lives */
 	uint32_t rng;
 };
 

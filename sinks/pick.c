@@ -209,10 +209,10 @@ static const char *walk_object(struct walk *w, const char *p, size_t len, int de
 	for (p++; p < end && *p == '"'; p += p < end && *p == ',') {
 		key = p + 1;
 		p = skip_string(p, end);
+		if (p >= end)
+			return end;
 		n = (size_t)(p - 1 - key);
-		if (p < end)
-			p++;	/* the colon */
-		value = p;
+		value = ++p;	/* behind the colon */
 		at = len ? len + 1 : 0;
 		if (at + n >= sizeof(w->path)) {
 			p = skip_value(p, end);

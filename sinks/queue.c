@@ -155,11 +155,29 @@ static bool fits(const struct osp_inst *inst, const struct osp_piece *piece)
 	       inst->queue_bytes + piece->bytes <= inst->conf.queue_bytes;
 }
 
+/* Asked without the lock: who is asked may look at the sinks' counters or have them reopened. */
+static bool told_to_give_up(struct osp_inst *inst, bool (*give_up)(void *ctx), void *ctx)
+{
+	bool yes;
+
+	if (!give_up)
+		return false;
+	pthread_mutex_unlock(&inst->lock);
+	yes = give_up(ctx);
+	pthread_mutex_lock(&inst->lock);
+	return yes;
+}
+
 static void wait_for_room(struct osp_inst *inst, const struct osp_piece *piece,
 			  bool (*give_up)(void *ctx), void *ctx)
 {
-	while (!fits(inst, piece) && inst->started && !inst->stop && !(give_up && give_up(ctx)))
-		osp_cond_wait_until(&inst->room, &inst->lock, osp_mono_ns() + ASK_NS);
+	while (!fits(inst, piece) && inst->started && !inst->stop) {
+		if (told_to_give_up(inst, give_up, ctx))
+			break;
+		/* Room may have come while the lock was free. */
+		if (!fits(inst, piece))
+			osp_cond_wait_until(&inst->room, &inst->lock, osp_mono_ns() + ASK_NS);
+	}
 }
 
 void osp_inst_offer(struct osp_inst *inst, const struct osp_piece *piece, enum osp_on_full on_full,

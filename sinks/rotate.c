@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,35 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Rotations within one second; more means that something is wrong with the limits. */
-#define PER_SECOND 10000u
-
-int osp_rotate_aside(const char *path, uint64_t now_ns)
-{
-	time_t sec = (time_t)(now_ns / 1000000000);
-	char to[PATH_MAX], stamp[32];
-	struct tm tm;
-	int n;
-
-	if (!gmtime_r(&sec, &tm) || !strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &tm))
-		return -EOVERFLOW;
-	for (unsigned int i = 0; i < PER_SECOND; i++) {
-		n = snprintf(to, sizeof(to), "%s.%s.%u", path, stamp, i);
-		if (n < 0 || (size_t)n >= sizeof(to))
-			return -ENAMETOOLONG;
-		if (!renameat2(AT_FDCWD, path, AT_FDCWD, to, RENAME_NOREPLACE))
-			return 0;
-		if (errno == EEXIST)
-			continue;
-		if (errno != EINVAL && errno != ENOSYS)
-			return -errno;
-		/* A file system that can't promise it (NFS, some FUSE): look first. */
-		if (!access(to, F_OK))
-			continue;
-		return rename(path, to) ? -errno : 0;
-	}
-	return -EEXIST;
-}
+/* Names to try: others may make some at the same time. */
+#define TRIES 100u
 
 /* ---- names --------------------------------------------------------------------------------- */
 
@@ -148,6 +122,62 @@ void osp_rotate_list_free(struct osp_rotated *list, size_t n)
 	for (size_t i = 0; i < n; i++)
 		free(list[i].path);
 	free(list);
+}
+
+/* ---- setting aside ------------------------------------------------------------------------- */
+
+/* YYYYmmddHHMMSS, UTC; 0: no such date. */
+static uint64_t stamp(uint64_t now_ns)
+{
+	time_t sec = (time_t)(now_ns / 1000000000);
+	struct tm tm;
+
+	if (!gmtime_r(&sec, &tm))
+		return 0;
+	return ((uint64_t)tm.tm_year + 1900) * 10000000000 + ((uint64_t)tm.tm_mon + 1) * 100000000 +
+	       (uint64_t)tm.tm_mday * 1000000 + (uint64_t)tm.tm_hour * 10000 +
+	       (uint64_t)tm.tm_min * 100 + (uint64_t)tm.tm_sec;
+}
+
+static int rename_new(const char *from, const char *to)
+{
+	if (!renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE))
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	/* A file system that can't promise it (NFS, some FUSE): look first. */
+	if (!access(to, F_OK))
+		return -EEXIST;
+	return rename(from, to) ? -errno : 0;
+}
+
+/* A name behind all others, whatever the clock does: a name that was free again, because its file
+ * has been packed or removed, would put the file out of order or on top of a packed one.
+ */
+int osp_rotate_aside(const char *path, uint64_t now_ns)
+{
+	struct osp_rotated *list, last = { .when = stamp(now_ns) };
+	char to[PATH_MAX];
+	size_t n;
+	int err = osp_rotate_list(path, &list, &n);
+
+	if (err)
+		return err;
+	if (n && list[n - 1].when >= last.when) {
+		last.when = list[n - 1].when;
+		last.n = list[n - 1].n + 1;
+	}
+	osp_rotate_list_free(list, n);
+	for (unsigned int i = 0; i < TRIES; i++) {
+		n = (size_t)snprintf(to, sizeof(to), "%s.%08" PRIu64 "-%06" PRIu64 ".%" PRIu64, path,
+				     last.when / 1000000, last.when % 1000000, last.n + i);
+		if (n >= sizeof(to))
+			return -ENAMETOOLONG;
+		err = rename_new(path, to);
+		if (err != -EEXIST)
+			break;
+	}
+	return err;
 }
 
 /* ---- retention ----------------------------------------------------------------------------- */

@@ -90,7 +90,9 @@ static void read_stats(struct osp_inst *inst, struct osp_sink_stats *st)
 	inst->ops->stats(inst->sink, st);
 	pthread_mutex_lock(&inst->lock);
 	if (!inst->abandoned) {
+		inst->cnt.acked = inst->base_acked + st->acked;
 		inst->cnt.lost = inst->base_lost + st->lost;
+		inst->cnt.held = st->held;
 		inst->cnt.bytes = inst->base_bytes + st->bytes;
 	}
 	pthread_mutex_unlock(&inst->lock);
@@ -124,9 +126,20 @@ void osp_inst_close_sink(struct osp_inst *inst)
 
 	if (!inst->sink)
 		return;
+	/* What the sink holds ends with it. Counted before close(), which may take its time. */
 	read_stats(inst, &st);
-	inst->base_lost += st.lost;
+	inst->base_acked += st.acked;
+	inst->base_lost += st.lost + st.held;
 	inst->base_bytes += st.bytes;
+	pthread_mutex_lock(&inst->lock);
+	if (!inst->abandoned) {
+		inst->cnt.lost = inst->base_lost;
+		inst->cnt.held = 0;
+	}
+	pthread_mutex_unlock(&inst->lock);
+	if (st.held)
+		osp_warn("sink %s: %llu records were not confirmed by the end; counted as lost",
+			 inst->label, (unsigned long long)st.held);
 	inst->ops->close(inst->sink);
 	inst->sink = NULL;
 	inst->dirty = false;
@@ -260,9 +273,10 @@ static bool write_some(struct osp_inst *inst, uint32_t *at, uint32_t n)
 	err = inst->ops->write(inst->sink, &batch, &done);
 	if (!err || done > batch.n)
 		done = batch.n;
+	/* What the sink holds is known before it is gone from the queue: osp_sinks_drain() looks. */
+	read_stats(inst, &st);
 	settle(inst, done, 0, 0);
 	*at += done;
-	read_stats(inst, &st);
 	if (done) {
 		inst->dirty = true;
 		all_clear(inst);
