@@ -23,9 +23,15 @@ static bool fail(struct rc_js *js)
 	return false;
 }
 
+/* Writers put no spaces, so the next character is nearly always the one. After bad, p is end. */
+static inline char peek(struct rc_js *js)
+{
+	return js->p < js->end && *js->p > ' ' ? *js->p : space(js);
+}
+
 char rc_js_peek(struct rc_js *js)
 {
-	return js->bad ? 0 : space(js);
+	return peek(js);
 }
 
 /* From p on, the first '"' or '\\'. Eight bytes a step; a byte may be marked for nothing only after
@@ -76,7 +82,7 @@ static inline bool raw_string(struct rc_js *js, const char **from, uint32_t *n, 
 
 bool rc_js_object(struct rc_js *js)
 {
-	if (rc_js_peek(js) != '{') {
+	if (peek(js) != '{') {
 		rc_js_skip(js);
 		return false;
 	}
@@ -86,7 +92,7 @@ bool rc_js_object(struct rc_js *js)
 
 bool rc_js_array(struct rc_js *js)
 {
-	if (rc_js_peek(js) != '[') {
+	if (peek(js) != '[') {
 		rc_js_skip(js);
 		return false;
 	}
@@ -97,7 +103,7 @@ bool rc_js_array(struct rc_js *js)
 /* Steps over the comma before a further member, or over the end. */
 static inline bool more(struct rc_js *js, bool *first, char last)
 {
-	char c = rc_js_peek(js);
+	char c = peek(js);
 
 	if (c == last) {
 		js->p++;
@@ -109,7 +115,7 @@ static inline bool more(struct rc_js *js, bool *first, char last)
 		if (c != ',')
 			return fail(js);
 		js->p++;
-		space(js);
+		peek(js);
 	}
 	*first = false;
 	return true;
@@ -126,7 +132,7 @@ bool rc_js_key(struct rc_js *js, bool *first, struct osp_slice *key)
 	js->p++;
 	if (!raw_string(js, &key->p, &key->n, &escaped))
 		return false;
-	if (space(js) != ':')
+	if (peek(js) != ':')
 		return fail(js);
 	js->p++;
 	return true;
@@ -173,7 +179,7 @@ static void skip_depth(struct rc_js *js, int depth)
 {
 	struct osp_slice key;
 	bool first = true;
-	char c = rc_js_peek(js);
+	char c = peek(js);
 
 	if (c != '{' && c != '[') {
 		if (!js->bad)
@@ -197,7 +203,7 @@ void rc_js_skip(struct rc_js *js)
 
 bool rc_js_str(struct rc_js *js, struct rc_js_str *out)
 {
-	if (rc_js_peek(js) != '"') {
+	if (peek(js) != '"') {
 		rc_js_skip(js);
 		return false;
 	}
@@ -226,7 +232,7 @@ static bool digits(struct rc_js *js, uint64_t *out)
 
 bool rc_js_u64(struct rc_js *js, uint64_t *out)
 {
-	char c = rc_js_peek(js);
+	char c = peek(js);
 
 	if (c >= '0' && c <= '9' && digits(js, out))
 		return true;
@@ -236,7 +242,7 @@ bool rc_js_u64(struct rc_js *js, uint64_t *out)
 
 bool rc_js_i64(struct rc_js *js, int64_t *out)
 {
-	char c = rc_js_peek(js);
+	char c = peek(js);
 	const char *from = js->p;
 	uint64_t v;
 
@@ -253,7 +259,7 @@ bool rc_js_i64(struct rc_js *js, int64_t *out)
 
 bool rc_js_num(struct rc_js *js, double *out)
 {
-	char c = rc_js_peek(js), tmp[64], *stop;
+	char c = peek(js), tmp[64], *stop;
 	const char *from = js->p;
 	size_t n;
 
@@ -269,7 +275,7 @@ bool rc_js_num(struct rc_js *js, double *out)
 
 bool rc_js_bool(struct rc_js *js, bool *out)
 {
-	char c = rc_js_peek(js);
+	char c = peek(js);
 
 	rc_js_skip(js);
 	if (js->bad || (c != 't' && c != 'f'))
@@ -370,13 +376,26 @@ size_t rc_js_decode(const struct rc_js_str *str, char *out, bool bytes)
 			continue;
 		}
 		switch (*++p) {
-		case 'b': *to++ = '\b'; break;
-		case 'f': *to++ = '\f'; break;
-		case 'n': *to++ = '\n'; break;
-		case 'r': *to++ = '\r'; break;
-		case 't': *to++ = '\t'; break;
-		case 'u': to += put_escape_u(&p, end, to, bytes); break;
-		default: *to++ = *p;
+		case 'b':
+			*to++ = '\b';
+			break;
+		case 'f':
+			*to++ = '\f';
+			break;
+		case 'n':
+			*to++ = '\n';
+			break;
+		case 'r':
+			*to++ = '\r';
+			break;
+		case 't':
+			*to++ = '\t';
+			break;
+		case 'u':
+			to += put_escape_u(&p, end, to, bytes);
+			break;
+		default:
+			*to++ = *p;
 		}
 	}
 	return (size_t)(to - out);
@@ -458,15 +477,15 @@ bool rc_time_parse(const char *p, size_t n, int64_t *ns)
 	h = fixed(p + 11, 2);
 	mi = fixed(p + 14, 2);
 	s = fixed(p + 17, 2);
-	/* Years that int64 ns can hold; 60 is a leap second. */
-	if (y < 1700 || y > 2260 || mo < 1 || mo > 12 || d < 1 || d > 31 || h < 0 || h > 23 ||
+	/* Times whose sums and differences int64 ns can hold; 60 is a leap second. */
+	if (y < 1969 || y > 2105 || mo < 1 || mo > 12 || d < 1 || d > 31 || h < 0 || h > 23 ||
 	    mi < 0 || mi > 59 || s < 0 || s > 60)
 		return false;
 	frac = fraction(&at, end);
 	if (!zone(at, end, &minutes))
 		return false;
-	*ns = ((days(y, mo, d) * 24 + h) * 60 + mi - minutes) * 60000000000ll +
-	      s * 1000000000ll + frac;
+	*ns = ((days(y, mo, d) * 24 + h) * 60 + mi - minutes) * 60000000000ll + s * 1000000000ll +
+	      frac;
 	return true;
 }
 
@@ -475,12 +494,12 @@ bool rc_time_epoch(const char *p, size_t n, int64_t *ns)
 	const char *end = p + n;
 	int64_t s = 0;
 
-	/* Ten digits reach beyond 2286, where int64 ns end soon. */
+	/* Up to 2104, as above. */
 	if (!n || *p < '0' || *p > '9')
 		return false;
 	for (; p < end && *p >= '0' && *p <= '9'; p++) {
 		s = s * 10 + (*p - '0');
-		if (s > 9000000000ll)
+		if (s > 4260000000ll)
 			return false;
 	}
 	*ns = s * 1000000000ll + fraction(&p, end);

@@ -68,7 +68,7 @@ bool rc_js_end(struct rc_js *js);
  */
 size_t rc_js_decode(const struct rc_js_str *str, char *out, bool bytes);
 
-/* RFC 3339 with any number of decimals and any offset ("Z", "+02:00", "+0000"), to ns since 1970. */
+/* RFC 3339, any number of decimals, any offset ("Z", "+02:00", "+0000"), to ns since 1970. */
 bool rc_time_parse(const char *p, size_t n, int64_t *ns);
 /* Seconds since 1970 as decimal text ("1763670016.123456"). */
 bool rc_time_epoch(const char *p, size_t n, int64_t *ns);

@@ -16,9 +16,9 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
-#define ROWS_STEP (1u << 18)	/* 12 MiB */
+#define ROWS_STEP (1u << 18) /* 12 MiB */
 
-/* ---- addresses and connections --------------------------------------------------------------- */
+/* ---- addresses and connections -------------------------------------------------------------- */
 
 static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 
@@ -33,7 +33,9 @@ bool rc_is_loopback(const uint8_t ip[16])
 
 int rc_net_init(struct rc_net *net)
 {
-	*net = (struct rc_net){ .addr_cap = 64, .conn_cap = 64, .addr_mask = 255, .conn_mask = 255 };
+	*net = (struct rc_net){
+		.addr_cap = 64, .conn_cap = 64, .addr_mask = 255, .conn_mask = 255
+	};
 	net->addr = calloc(net->addr_cap, sizeof(*net->addr));
 	net->conn = calloc(net->conn_cap, sizeof(*net->conn));
 	net->addr_hash = calloc(256, sizeof(uint32_t));
@@ -95,7 +97,8 @@ static int rehash(struct rc_net *net, bool conns)
 	if (!t)
 		return -ENOMEM;
 	for (uint32_t i = 1; i < n; i++) {
-		uint32_t at = (conns ? hash_conn(&net->conn[i]) : hash_addr(net->addr[i].ip)) & fresh;
+		uint32_t at =
+			(conns ? hash_conn(&net->conn[i]) : hash_addr(net->addr[i].ip)) & fresh;
 
 		while (t[at])
 			at = (at + 1) & fresh;
@@ -163,7 +166,7 @@ uint32_t rc_net_conn(struct rc_net *net, uint32_t addr_a, uint16_t port_a, uint3
 	return i;
 }
 
-/* ---- one record ------------------------------------------------------------------------------ */
+/* ---- one record ----------------------------------------------------------------------------- */
 
 static void map_endpoint(const struct rc_conf *conf, uint8_t ip[16], uint16_t *port)
 {
@@ -247,14 +250,21 @@ static uint64_t hash_lower(struct osp_slice s)
 static uint32_t hash_core(const struct osp_record *rec)
 {
 	static const uint8_t which[] = {
-		OSP_S_HTTP_VERSION, OSP_S_METHOD, OSP_S_TARGET, OSP_S_USER_AGENT,
-		OSP_S_REQ_CONTENT_TYPE, OSP_S_REQ_CONTENT_ENCODING, OSP_S_REQ_TRANSFER_ENCODING,
-		OSP_S_REASON, OSP_S_RES_CONTENT_TYPE, OSP_S_RES_CONTENT_ENCODING,
+		OSP_S_HTTP_VERSION,
+		OSP_S_METHOD,
+		OSP_S_TARGET,
+		OSP_S_USER_AGENT,
+		OSP_S_REQ_CONTENT_TYPE,
+		OSP_S_REQ_CONTENT_ENCODING,
+		OSP_S_REQ_TRANSFER_ENCODING,
+		OSP_S_REASON,
+		OSP_S_RES_CONTENT_TYPE,
+		OSP_S_RES_CONTENT_ENCODING,
 		OSP_S_RES_TRANSFER_ENCODING,
 	};
 	const struct osp_rec_msg *res = &rec->msg[OSP_RES];
-	uint64_t h = mix(hash_lower(rec->str[OSP_S_HOST]),
-			 res->has & OSP_MH_STATUS ? res->status : 0);
+	uint64_t h =
+		mix(hash_lower(rec->str[OSP_S_HOST]), res->has & OSP_MH_STATUS ? res->status : 0);
 
 	for (size_t i = 0; i < sizeof(which); i++)
 		h = mix_str(h, rec->str[which[i]]);
@@ -396,22 +406,28 @@ static int take_transaction(struct rc_side *sd, const struct osp_record *rec, ui
 		return -ENOMEM;
 	row = &sd->row[sd->row_n++];
 	*row = (struct rc_row){
-		.ts = rec->ts_ns, .off = off, .link = conn, .client_b = client_b,
+		.ts = rec->ts_ns,
+		.off = off,
+		.link = conn,
+		.client_b = client_b,
 		.status = res->has & OSP_MH_STATUS ? res->status : 0,
 		.outcome = rec->outcome,
-		.req_seq = req->tcp_seq, .res_seq = res->tcp_seq,
-		.core = hash_core(rec), .size = hash_sizes(rec), .extra = hash_extra(rec, &flags),
+		.req_seq = req->tcp_seq,
+		.res_seq = res->tcp_seq,
+		.core = hash_core(rec),
+		.size = hash_sizes(rec),
+		.extra = hash_extra(rec, &flags),
 		.key = hash_key(rec),
-		.ttfb = rc_short_time(rec->ttfb_ns), .dur = rc_short_time(rec->duration_ns),
+		.ttfb = rc_short_time(rec->ttfb_ns),
+		.dur = rc_short_time(rec->duration_ns),
 	};
 	row->flags = (uint16_t)flags;
-	sd->vantage[rec->vantage < OSP_VANTAGE_MAX ? rec->vantage : 0]++;
-	speak_about(sd, rec->ts_ns,
-		    rec->ts_ns + (flags & RC_F_DUR ? rec->duration_ns : 0));
+	/* As the row has it: bounded, whatever the record says. */
+	speak_about(sd, rec->ts_ns, rec->ts_ns + (flags & RC_F_DUR ? rc_long_time(row->dur) : 0));
 	return 0;
 }
 
-/* ---- evidence -------------------------------------------------------------------------------- */
+/* ---- evidence ------------------------------------------------------------------------------- */
 
 static enum rc_loss loss_of(uint8_t cause)
 {
@@ -431,6 +447,8 @@ static void take_gaps(struct rc_ev *ev, const struct osp_rec_connection *cn)
 	uint64_t most[RC_LOSS_MAX] = { 0 };
 
 	memset(ev->left, 0, sizeof(ev->left));
+	ev->most = RC_LOSS_MAX;
+	ev->one_way = !cn->dir[0].seen_bytes != !cn->dir[1].seen_bytes;
 	for (int d = 0; d < 2; d++) {
 		const struct osp_rec_stream *strm = &cn->dir[d];
 
@@ -451,6 +469,9 @@ static void take_gaps(struct rc_ev *ev, const struct osp_rec_connection *cn)
 		if (strm->overlap_bytes)
 			ev->overlap = 1;
 	}
+	for (int i = 0; i < RC_LOSS_MAX; i++)
+		if (ev->left[i] && (ev->most == RC_LOSS_MAX || ev->left[i] > ev->left[ev->most]))
+			ev->most = (uint8_t)i;
 }
 
 static uint8_t proto_of(struct osp_slice s)
@@ -508,18 +529,16 @@ static int take_connection(struct rc_side *sd, const struct osp_record *rec)
 	sd->conns++;
 	if (!conn)
 		return 0;
-	ev = conn == RC_NONE ? NULL :
-			       find_ev(sd, &sd->net.conn[conn], rec->conn.cookie, opened);
+	ev = conn == RC_NONE ? NULL : find_ev(sd, &sd->net.conn[conn], rec->conn.cookie, opened);
 	if (!ev)
 		return -ENOMEM;
 	ev->opened = opened;
 	ev->closed = closed;
-	ev->closed_known = cn->has_closed;
 	ev->proto = proto_of(rec->str[OSP_S_PROTOCOL]);
 	ev->midstream = !!(rec->flags & OSP_RF_MIDSTREAM);
 	ev->running = end.p && end.n == 7 && !memcmp(end.p, "running", 7);
-	ev->exchanges_left = cn->lost_exchanges > UINT32_MAX ? UINT32_MAX :
-							       (uint32_t)cn->lost_exchanges;
+	ev->exchanges_left =
+		cn->lost_exchanges > UINT32_MAX ? UINT32_MAX : (uint32_t)cn->lost_exchanges;
 	take_gaps(ev, cn);
 	speak_about(sd, rec->ts_ns, rec->ts_ns);
 	if (cn->has_opened)
@@ -555,6 +574,8 @@ int rc_side_take(struct rc_side *sd, const struct rc_rec *rr, uint64_t off)
 {
 	if (rr->rec.kind && !rr->has_ts)
 		return -EBADMSG;
+	if (rr->rec.kind)
+		sd->vantage[rr->rec.vantage < OSP_VANTAGE_MAX ? rr->rec.vantage : 0]++;
 	switch (rr->rec.kind) {
 	case OSP_REC_TRANSACTION:
 		if (!((rr->rec.msg[OSP_REQ].has | rr->rec.msg[OSP_RES].has) & OSP_MH_MSG))
@@ -581,7 +602,7 @@ void rc_side_fini(struct rc_side *sd)
 	sd->ev = NULL;
 }
 
-/* ---- joining --------------------------------------------------------------------------------- */
+/* ---- joining -------------------------------------------------------------------------------- */
 
 /* B's addresses and connections into A's tables; to: where B's went. */
 static int join_net(struct rc_net *net, const struct rc_net *b, uint32_t *addr_to,

@@ -84,7 +84,8 @@ struct rc_conf {
 #define RC_F_LOOPBACK (1u << 15)
 
 /* How a pair was found, strongest first. */
-enum rc_by { RC_BY_NONE, RC_BY_SEQ, RC_BY_RES_SEQ, RC_BY_NAT, RC_BY_ORDER, RC_BY_FINGERPRINT, RC_BY_MAX };
+enum rc_by { RC_BY_NONE, RC_BY_SEQ, RC_BY_RES_SEQ, RC_BY_NAT, RC_BY_ORDER, RC_BY_FINGERPRINT,
+	     RC_BY_MAX };
 
 struct rc_row {
 	int64_t ts;		/* ns, the side's own clock */
@@ -94,9 +95,9 @@ struct rc_row {
 	uint64_t by : 3;	/* enum rc_by */
 	uint64_t client_b : 1;	/* the client is the connection's second endpoint */
 	uint64_t ambiguous : 1;
-	uint64_t moved : 1;	/* while rows are put in order */
+	uint64_t moved : 1;	/* scratch: its number is not unique (match.c) */
 	uint64_t spare : 4;
-	uint32_t link;		/* connection, until rows are grouped; then the mate on the other side */
+	uint32_t link;		/* connection, until rows are grouped; then the mate over there */
 	uint32_t req_seq, res_seq;
 	uint32_t core;		/* hash of all that must be equal and is no number of bytes */
 	uint32_t size;		/* hash of all byte counts */
@@ -107,7 +108,7 @@ struct rc_row {
 };
 _Static_assert(sizeof(struct rc_row) == 48, "five million rows a side must fit");
 
-/* ns in 16 bits: 11 of mantissa, 5 of exponent; exact below 2 us, then to 0.05 %; up to 73 minutes. */
+/* ns in 16 bits: 11 of mantissa, 5 of exponent; exact below 2 us, then to 0.05 %; up to 73 min. */
 static inline uint16_t rc_short_time(int64_t ns)
 {
 	uint64_t v = ns < 0 ? 0 : (uint64_t)ns;
@@ -164,7 +165,8 @@ struct rc_ev {
 	uint32_t exchanges_left;	/* declared lost, not yet explained by */
 	uint8_t cause[RC_LOSS_MAX];	/* enum osp_cause with the most bytes */
 	uint8_t proto;
-	uint8_t midstream, running, overlap, closed_known;
+	uint8_t most;		/* enum rc_loss with the most bytes; RC_LOSS_MAX: none */
+	uint8_t midstream, running, overlap, one_way;
 };
 
 /* ---- where records are ---------------------------------------------------------------------- */
@@ -210,7 +212,7 @@ struct rc_side {
 	uint64_t lines, bad, other;	/* other: connection, ledger, unknown kinds */
 	uint64_t conns, ledgers;
 	uint64_t folded;
-	uint64_t vantage[OSP_VANTAGE_MAX];
+	uint64_t vantage[OSP_VANTAGE_MAX];	/* records of each */
 	int64_t first_ns, last_ns;	/* times it can speak about */
 	bool loopback, roles;		/* saw any; knows any */
 	uint64_t explain_off;		/* of the record --explain asks for, UINT64_MAX none */
@@ -254,6 +256,7 @@ enum rc_reason {
 	RC_WHY_HOST_LOSS,
 	RC_WHY_CAPTURE_LOSS,
 	RC_WHY_SNAPLEN,
+	RC_WHY_ONE_WAY,
 	RC_WHY_MIDSTREAM,
 	RC_WHY_AGENT_STOP,
 	RC_WHY_MAX
@@ -348,7 +351,7 @@ static inline struct rc_row *rc_rows(const struct rc_model *m, int s, uint32_t c
 	return m->side[s].row + conn->first[s];
 }
 
-/* ---- names.c ---- */
+/* ---- names.c -------------------------------------------------------------------------------- */
 const char *rc_verdict_name(int verdict);
 const char *rc_reason_name(int reason);
 const char *rc_reason_help(int reason);
@@ -358,7 +361,7 @@ const char *rc_by_name(int by);
 /* Whether such a difference says nothing about completeness: the other side could not see it. */
 bool rc_reason_out_of_scope(int reason);
 
-/* ---- store.c: records at offsets ---- */
+/* ---- store.c: records at offsets ------------------------------------------------------------ */
 int rc_store_add(struct rc_store *st, int fd, uint64_t size, uint64_t *base);
 /* Appends a line to the temporary file; *off is where. 0 or -errno. */
 int rc_store_spool(struct rc_store *st, const char *line, size_t n, uint64_t *off);
@@ -374,7 +377,7 @@ struct rc_detail {
 int rc_detail_read(struct rc_detail *d, const struct rc_store *st, uint64_t off);
 void rc_detail_fini(struct rc_detail *d);
 
-/* ---- model.c ---- */
+/* ---- model.c -------------------------------------------------------------------------------- */
 int rc_net_init(struct rc_net *net);
 void rc_net_fini(struct rc_net *net);
 /* Index of the address, of the connection; RC_NONE: no memory. */
@@ -389,14 +392,14 @@ int rc_model_join(struct rc_model *m);
 void rc_model_fini(struct rc_model *m);
 bool rc_is_loopback(const uint8_t ip[16]);
 
-/* ---- reader.c ---- */
+/* ---- reader.c ------------------------------------------------------------------------------- */
 /* Reads all files of the side; on failure sd->err has one line. */
 int rc_side_read(struct rc_side *sd);
 
-/* ---- match.c, align.c, clock.c ---- */
+/* ---- match.c, align.c, clock.c -------------------------------------------------------------- */
 int rc_match(struct rc_model *m);
-/* Pairs rows of a and b (ascending by time, unmatched, at least one of each pair without numbers) by
- * order, key and time. a0, b0: index of their first row on their side.
+/* Pairs rows of a and b (ascending by time, unmatched, at least one of each pair without numbers)
+ * by order, key and time.
  */
 int rc_align(struct rc_model *m, struct rc_row *const *a, uint32_t an, struct rc_row *const *b,
 	     uint32_t bn, enum rc_by by);
@@ -417,20 +420,20 @@ int64_t rc_clock_to_a(const struct rc_clock *ck, int64_t t_b);
 /* How far b is from where a says it should be: B's time minus A's, the offset taken out. */
 int64_t rc_residual(const struct rc_clock *ck, const struct rc_row *a, const struct rc_row *b);
 
-/* ---- compare.c ---- */
+/* ---- compare.c ------------------------------------------------------------------------------ */
 /* Whether the rows alone show that the records agree in all that both have. */
 bool rc_rows_agree(const struct rc_row *a, const struct rc_row *b);
 void rc_compare(const struct rc_model *m, const struct osp_record *a, const struct osp_record *b,
 		struct rc_diffs *out);
 
-/* ---- reason.c ---- */
+/* ---- reason.c ------------------------------------------------------------------------------- */
 /* Why the other side has nothing for this row. Takes down budgets of evidence. */
 enum rc_reason rc_why_only(struct rc_model *m, int s, uint32_t conn, const struct rc_row *row,
 			   const struct osp_record *rec);
 /* Why side s has less of the pair than the other. */
 enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t conn, const struct rc_row *row);
 
-/* ---- verdict.c ---- */
+/* ---- verdict.c ------------------------------------------------------------------------------ */
 /* Called for every pair, only and ambiguous in a fixed order; a or b is NULL where there is none.
  * da, db, diffs: NULL where rows sufficed.
  */
@@ -446,7 +449,7 @@ typedef int (*rc_view_fn)(void *ctx, struct rc_model *m, const struct rc_view *v
 /* Fills m->res. 0, -errno, -EILSEQ if the sums do not close (a bug of ours). */
 int rc_judge(struct rc_model *m, rc_view_fn fn, void *ctx);
 
-/* ---- stat.c ---- */
+/* ---- stat.c --------------------------------------------------------------------------------- */
 void rc_hist_add(struct rc_hist *h, int64_t ns);
 /* The value below which share of all lie; 0 if there is none. */
 int64_t rc_hist_at(const struct rc_hist *h, double share);
@@ -454,7 +457,7 @@ void rc_wilson(uint64_t hits, uint64_t n, double *low, double *high);
 /* Chapman's estimate of how many there were in all, seen or not. */
 double rc_chapman(uint64_t a, uint64_t b, uint64_t both);
 
-/* ---- reports ---- */
+/* ---- reports -------------------------------------------------------------------------------- */
 struct rc_jsonl;
 int rc_jsonl_open(struct rc_jsonl **out, const char *path, char *err, size_t err_size);
 int rc_jsonl_view(void *ctx, struct rc_model *m, const struct rc_view *view);
@@ -466,7 +469,7 @@ int rc_report_html(struct rc_model *m, const char *path);
 /* 0; -ENOENT: no such record. */
 int rc_explain(struct rc_model *m, FILE *to);
 
-/* ---- text.c: helpers of reports ---- */
+/* ---- text.c: helpers of reports ------------------------------------------------------------- */
 void rc_put_json(FILE *to, const char *p, size_t n);	/* with quotes */
 void rc_put_html(FILE *to, const char *p, size_t n);	/* also good inside attributes, XML */
 void rc_put_time(FILE *to, int64_t ns);			/* RFC 3339 */
@@ -478,6 +481,8 @@ const char *rc_text_end(char *buf, size_t cap, const struct rc_net *net, uint32_
 const char *rc_text_txn(char *buf, size_t cap, const struct osp_record *rec);
 /* The exit status that the result asks for: 0 or 1. */
 int rc_exit(const struct rc_model *m);
+/* Both sides have something and no two of it are one: rather two captures of different things. */
+bool rc_nothing_matched(const struct rc_model *m);
 /* "only-host": the verdict with the sides' names. */
 const char *rc_text_verdict(char *buf, size_t cap, const struct rc_model *m, int verdict);
 

@@ -17,7 +17,7 @@
 struct ctx {
 	struct rc_js js;
 	struct rc_rec *rr;
-	bool bytes;		/* flag "nonutf8": escapes up to \u00ff are bytes */
+	bool bytes; /* flag "nonutf8": escapes up to \u00ff are bytes */
 };
 
 /* ---- strings and names ---------------------------------------------------------------------- */
@@ -84,10 +84,15 @@ static void get_u64(struct ctx *cx, uint64_t *out, uint32_t *has, uint32_t bit)
 		*has |= bit;
 }
 
+/* ns from one event to another: more than a century is damage, and would overflow sums. */
 static void get_i64(struct ctx *cx, int64_t *out, uint32_t *has, uint32_t bit)
 {
-	if (rc_js_i64(&cx->js, out))
+	int64_t v;
+
+	if (rc_js_i64(&cx->js, &v) && v > -(1ll << 61) && v < 1ll << 61) {
+		*out = v;
 		*has |= bit;
+	}
 }
 
 static bool get_time(struct ctx *cx, int64_t *out)

@@ -9,7 +9,8 @@ static unsigned int bin_of(uint64_t v)
 	unsigned int octave = 63 - (unsigned int)__builtin_clzll(v), sub, i;
 
 	/* The three bits below the leading one. */
-	sub = octave >= 3 ? (unsigned int)(v >> (octave - 3)) & 7 : (unsigned int)(v << (3 - octave)) & 7;
+	sub = octave >= 3 ? (unsigned int)(v >> (octave - 3)) & 7
+			  : (unsigned int)(v << (3 - octave)) & 7;
 	i = octave * RC_HIST_SUB + sub;
 	return i < RC_HIST_BINS ? i : RC_HIST_BINS - 1;
 }
@@ -55,8 +56,8 @@ int64_t rc_hist_at(const struct rc_hist *h, double share)
 	return share > 0 ? rc_hist_at(h, share - 1.0 / (double)h->n) : 0;
 }
 
-/* Wilson 1927, score interval at 95 %: stays inside [0, 1] and holds for few and for extreme shares,
- * where p +- 1.96 sigma does not.
+/* Wilson 1927, score interval at 95 %: stays inside [0, 1] and holds for few and for extreme
+ * shares, where p +- 1.96 sigma does not.
  */
 void rc_wilson(uint64_t hits, uint64_t n, double *low, double *high)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* test_wire.c: the wire source from inside: reassembly as a property of random conversations, damaged
- * files at every byte, fragments, limits. What packets mean for records is in tests/wire/.
+/* test_wire.c: the wire source from inside: reassembly as a property of random conversations,
+ * files damaged at every byte, fragments, limits. What packets mean for records is in tests/wire/.
  */
 #include "agent/tracker.h"
 #include "agent/wire/dedup.h"
@@ -29,7 +29,7 @@ static uint32_t rng(uint32_t n)
 	return (uint32_t)(rng_state >> 32) % n;
 }
 
-/* ---- segments straight into the reassembly ----------------------------------------------------- */
+/* ---- segments straight into the reassembly -------------------------------------------------- */
 
 struct got {
 	uint8_t buf[2][1 << 16];	/* by dir: bytes, gaps as '?' */
@@ -168,7 +168,7 @@ static void feed(struct osp_reasm *rs, struct seg *seg)
 	osp_reasm_time(rs, seg->s.ts);
 }
 
-/* ---- random conversations ---------------------------------------------------------------------- */
+/* ---- random conversations ------------------------------------------------------------------- */
 
 #define SEGS_MAX 4096
 static uint8_t sent[2][1 << 16];
@@ -181,8 +181,8 @@ struct talk {
 
 static void say(struct talk *talk, int from, uint8_t flags, uint32_t at, uint32_t n)
 {
-	make_seg(&line[talk->segs++], from, talk->start[from] + at, talk->start[!from] + talk->n[!from],
-		 flags, sent[from] + at, n, talk->ts += 10000);
+	make_seg(&line[talk->segs++], from, talk->start[from] + at,
+		 talk->start[!from] + talk->n[!from], flags, sent[from] + at, n, talk->ts += 10000);
 }
 
 /* Both sides speak in turns, in segments of any size, acknowledged sooner or later. */
@@ -214,8 +214,9 @@ static void make_talk(struct talk *talk, uint32_t c0, uint32_t s0, int rounds)
 		}
 	}
 	say(talk, 0, OSP_TCP_ACK | OSP_TCP_FIN, talk->n[0], 0);
-	make_seg(&line[talk->segs++], 1, talk->start[1] + talk->n[1], talk->start[0] + talk->n[0] + 1,
-		 OSP_TCP_ACK | OSP_TCP_FIN, "", 0, talk->ts += 10000);
+	make_seg(&line[talk->segs++], 1, talk->start[1] + talk->n[1],
+		 talk->start[0] + talk->n[0] + 1, OSP_TCP_ACK | OSP_TCP_FIN, "", 0,
+		 talk->ts += 10000);
 	make_seg(&line[talk->segs++], 0, talk->start[0] + talk->n[0] + 1,
 		 talk->start[1] + talk->n[1] + 1, OSP_TCP_ACK, "", 0, talk->ts += 10000);
 }
@@ -234,8 +235,8 @@ static void resend(struct talk *talk, int times)
 		at -= at < 100 ? at : rng(100);
 		n = 1 + rng(old.s.seq - talk->start[from] + old.s.len - at);
 		where = which + 1 + rng(talk->segs - 3 - which);
-		make_seg(&seg, from, talk->start[from] + at, old.s.ack, OSP_TCP_ACK, sent[from] + at, n,
-			 line[where].s.ts);
+		make_seg(&seg, from, talk->start[from] + at, old.s.ack, OSP_TCP_ACK,
+			 sent[from] + at, n, line[where].s.ts);
 		memmove(&line[where + 1], &line[where], (talk->segs - where) * sizeof(line[0]));
 		line[where] = seg;
 		talk->segs++;
@@ -264,7 +265,8 @@ static void reorder(struct talk *talk, uint32_t from, uint32_t to, uint32_t reac
 static bool as_sent(const struct got *got, const struct talk *talk)
 {
 	return !got->faults && got->n[0] == talk->n[0] && got->n[1] == talk->n[1] &&
-	       !memcmp(got->buf[0], sent[0], talk->n[0]) && !memcmp(got->buf[1], sent[1], talk->n[1]);
+	       !memcmp(got->buf[0], sent[0], talk->n[0]) &&
+	       !memcmp(got->buf[1], sent[1], talk->n[1]);
 }
 
 /* Whether what was got is what was sent, but for gaps, which say '?'. */
@@ -365,7 +367,7 @@ static void test_nonsense(void)
 	eq_int(bad, 0, "nonsense ends no connection that was not opened");
 }
 
-/* ---- limits ------------------------------------------------------------------------------------ */
+/* ---- limits --------------------------------------------------------------------------------- */
 
 static void test_table_full(void)
 {
@@ -406,7 +408,8 @@ static void test_hold_total(void)
 		make_seg(&seg, 0, 100, 200, OSP_TCP_ACK, "x", 1, EPOCH + (uint64_t)i * 1000);
 		seg.s.sport = (uint16_t)(1000 + i);
 		feed(rs, &seg);
-		make_seg(&seg, 0, 1100, 200, OSP_TCP_ACK, sent[0], 1000, EPOCH + (uint64_t)i * 1000);
+		make_seg(&seg, 0, 1100, 200, OSP_TCP_ACK, sent[0], 1000,
+			 EPOCH + (uint64_t)i * 1000);
 		seg.s.sport = (uint16_t)(1000 + i);
 		feed(rs, &seg);
 	}
@@ -414,7 +417,7 @@ static void test_hold_total(void)
 	osp_reasm_free(rs);
 }
 
-/* ---- fragments --------------------------------------------------------------------------------- */
+/* ---- fragments ------------------------------------------------------------------------------ */
 
 static bool frag(struct osp_frags *frags, uint32_t id, uint32_t off, const char *s, bool more,
 		 uint64_t ts, const uint8_t **p, uint32_t *n)
@@ -459,7 +462,7 @@ static void test_frags(void)
 	osp_frags_free(frags);
 }
 
-/* ---- copies ------------------------------------------------------------------------------------ */
+/* ---- copies --------------------------------------------------------------------------------- */
 
 static void test_dedup(void)
 {
@@ -490,7 +493,7 @@ static void test_dedup(void)
 	osp_dedup_free(dd);
 }
 
-/* ---- damaged files ----------------------------------------------------------------------------- */
+/* ---- damaged files -------------------------------------------------------------------------- */
 
 static uint8_t file[1 << 16];
 static size_t file_n, packet_end[64];
@@ -645,7 +648,8 @@ static void test_cut(bool ng)
 			       (int)seen, txns);
 		}
 	}
-	eq_int(bad, 0, "%s cut at each of %zu bytes: all before is told, and the cut", name, file_n);
+	eq_int(bad, 0, "%s cut at each of %zu bytes: all before is told, and the cut", name,
+	       file_n);
 }
 
 static size_t zip(uint8_t *out, size_t room)
@@ -698,7 +702,8 @@ static void test_corrupt(bool ng)
 		bad += err != -ENODATA && err != -EPROTO;
 		odd += err == -EPROTO;
 	}
-	eq_int(bad, 0, "%s: 4000 corrupted files: an end or an error, sums close", ng ? "pcapng" : "pcap");
+	eq_int(bad, 0, "%s: 4000 corrupted files: an end or an error, sums close",
+	       ng ? "pcapng" : "pcap");
 	ok(odd > 100, "and %d of them were errors", odd);
 }
 
