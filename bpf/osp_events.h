@@ -174,6 +174,7 @@ struct osp_ev_data {
 #define OSP_DF_MORE 1		/* another event of the same call follows */
 #define OSP_DF_KTLS 2		/* plaintext of a kernel-TLS socket */
 #define OSP_DF_OTHER 4		/* other is set */
+#define OSP_DF_COPIES 8		/* wire: copies of the connection's packets were removed */
 
 enum osp_shut_how {
 	OSP_SHUT_TX = 1,	/* the owner ended its sending side (FIN follows seq) */

@@ -505,7 +505,10 @@ static void put_address(struct jw *w, const uint8_t a[16])
 		LIT(w, "}");                                                                       \
 	} while (0)
 
-static void put_conn(struct jw *w, const struct osp_rec_conn *conn)
+/* On the wire nobody is at either end. */
+#define VANTAGE_WIRE 2	/* enum osp_vantage in bpf/osp_events.h, which is not for us to include */
+
+static void put_conn(struct jw *w, const struct osp_rec_conn *conn, uint8_t vantage)
 {
 	struct jw_open o = OPEN(w, "conn");
 
@@ -517,9 +520,9 @@ static void put_conn(struct jw *w, const struct osp_rec_conn *conn)
 		F_U64(w, "cookie", conn->cookie);
 	if (conn->has & OSP_CH_TXN)
 		F_U64(w, "txn", conn->txn);
-	if (conn->role)
+	if (conn->role && vantage != VANTAGE_WIRE)
 		F_NAME(w, "role", osp_role_name(conn->role));
-	if (conn->role_from)
+	if (conn->role_from && vantage != VANTAGE_WIRE)
 		F_NAME(w, "role_from", osp_role_from_name(conn->role_from));
 	if (conn->transport == IPPROTO_TCP)
 		F_NAME(w, "transport", "tcp");
@@ -709,7 +712,7 @@ static void put_transaction(struct jw *w, const struct osp_record *rec)
 {
 	struct jw_open o;
 
-	put_conn(w, &rec->conn);
+	put_conn(w, &rec->conn, rec->vantage);
 	o = OPEN(w, "http");
 	F_STR(w, "version", rec->str[OSP_S_HTTP_VERSION]);
 	put_request(w, rec);
@@ -761,7 +764,7 @@ static void put_connection(struct jw *w, const struct osp_record *rec)
 	const struct osp_slice *str = rec->str;
 	struct jw_open o;
 
-	put_conn(w, &rec->conn);
+	put_conn(w, &rec->conn, rec->vantage);
 	put_process(w, rec);
 	put_container(w, str);
 	if (cn->has_opened)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* capfile.c: pcap and pcapng, written from draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng.
  *
- * libpcap is not used for files: it refuses pcapng whose interfaces differ in link type, cannot read
- * gzip, and drops the interfaces' loss counters.
+ * libpcap is not used for files: it refuses pcapng whose interfaces differ in link type, cannot
+ * read gzip, and drops the interfaces' loss counters.
  *
  * Nothing in a file is believed. At the first impossible length reading ends with one line that
  * names the offset; all before it has been handed out.

@@ -4,10 +4,10 @@
  * Each layer takes its header off a cursor and says what comes next, so nesting is a loop and not a
  * recursion; OSP_LAYERS_MAX of them are deeper than any network and end a packet made to hurt.
  *
- * Lengths: the cursor knows how much was captured (cap) and how much there was (len). The lengths in
- * IP headers shorten both, which takes off Ethernet padding and frame check sequences; an IP length
- * of 0 (segmentation offload; BIG TCP) means "to the end of the frame". Where a header claims more
- * than the frame had, the rest counts as cut off.
+ * Lengths: the cursor knows how much was captured (cap) and how much there was (len). The lengths
+ * in IP headers shorten both, which takes off Ethernet padding and frame check sequences; an IP
+ * length of 0 (segmentation offload; BIG TCP) means "to the end of the frame". Where a header
+ * claims more than the frame had, the rest counts as cut off.
  *
  * Checksums are not verified: hosts that capture their own offloaded traffic have none, and what a
  * receiver threw away it asks for again.
@@ -24,8 +24,8 @@
 
 enum layer {
 	L_ETHERNET, L_TYPE, L_IP, L_IP4, L_IP6, L_MPLS, L_PPP, L_PPPOE, L_GRE, L_UDP, L_TCP, L_LLC,
-	L_NULL, L_SLL, L_SLL2, L_80211, L_RADIOTAP, L_VXLAN, L_VXLAN_GPE, L_GENEVE, L_GTPU, L_TEREDO,
-	L_ERSPAN2, L_ERSPAN3, L_PPP_HDLC,
+	L_NULL, L_SLL, L_SLL2, L_80211, L_RADIOTAP, L_VXLAN, L_VXLAN_GPE, L_GENEVE, L_GTPU,
+	L_TEREDO, L_ERSPAN2, L_ERSPAN3, L_PPP_HDLC,
 	L_HELD, L_NON_IP, L_NON_TCP, L_CUT, L_BAD, L_LINK,	/* the end */
 	L_MAX
 };
@@ -321,17 +321,39 @@ static enum layer on_pppoe(struct cur *cur)
 
 /* ---- MPLS, tunnels --------------------------------------------------------------------------- */
 
-/* Whether an IP header can be what stands here; for where nothing says what does. */
+static bool ip4_checksum_ok(const uint8_t *p, uint32_t n)
+{
+	uint32_t sum = 0, i;
+
+	for (i = 0; i < n; i += 2)
+		sum += be16(p + i);
+	return (sum >> 16) + (sum & 0xffff) == 0xffff;
+}
+
+/* Whether an IP header can be what stands here; for where nothing says what does. A packet that is
+ * longer than its frame (cut before it was captured) is known by its checksum.
+ */
 static bool like_ip(const struct cur *cur)
 {
-	uint32_t n;
+	uint32_t n, head;
 
 	if (cur->cap < 20)
 		return false;
 	n = be16(cur->p + 2);
+	head = (cur->p[0] & 15u) * 4;
 	if (cur->p[0] >> 4 == 4)
-		return (cur->p[0] & 15) >= 5 && (!n || (n >= 20 && n <= cur->len));
-	return cur->p[0] >> 4 == 6 && cur->cap >= 40 && be16(cur->p + 4) + 40u <= cur->len;
+		return head >= 20 && (!n || (n >= head && n <= cur->len) ||
+				      (head <= cur->cap && ip4_checksum_ok(cur->p, head)));
+	return cur->p[0] >> 4 == 6 && cur->cap >= 40 &&
+	       (be16(cur->p + 4) + 40u <= cur->len || cur->p[6] == IPPROTO_TCP);
+}
+
+static bool like_type(const struct cur *cur, uint32_t at)
+{
+	uint16_t type = cur->cap >= at + 2 ? be16(cur->p + at) : 0;
+
+	return type == ETH_IP4 || type == ETH_IP6 || type == ETH_VLAN || type == ETH_QINQ ||
+	       type == ETH_MPLS || type == 0x0806;
 }
 
 static enum layer on_mpls(struct cur *cur)
@@ -350,8 +372,10 @@ static enum layer on_mpls(struct cur *cur)
 		return too_short(cur, 1);
 	if (like_ip(cur))
 		return L_IP;
-	/* A pseudowire with control word (RFC 4385: first nibble 0), or Ethernet at once. */
-	if (cur->p[0] >> 4 == 0 && cur->cap >= 4)
+	/* A pseudowire: Ethernet, with a control word before it (RFC 4385: first nibble 0) or not;
+	 * MAC addresses begin so, too, but EtherTypes do not stand just anywhere.
+	 */
+	if (cur->p[0] >> 4 == 0 && cur->cap >= 4 && !(like_type(cur, 12) && !like_type(cur, 16)))
 		pull(cur, 4);
 	return L_ETHERNET;
 }

@@ -61,7 +61,9 @@ uint64_t osp_decap_fragments_cut(const struct osp_decap *dec);
 uint64_t osp_decap_tunnelled(const struct osp_decap *dec);
 void osp_decap_free(struct osp_decap *dec);
 
-/* The value of TCP option kind in seg's header and its length without kind and length; NULL: none. */
+/* The value of TCP option kind in seg's header; *n: its length, without kind and length. NULL: it
+ * is not there.
+ */
 const uint8_t *osp_tcp_option(const struct osp_tcp_seg *seg, uint8_t kind, uint32_t *n);
 
 #endif

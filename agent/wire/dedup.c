@@ -10,8 +10,9 @@
  * clock has not moved has not sent again. Without these, too, only what comes within
  * COPY_BLIND_NS is a copy: no sender retransmits that soon.
  *
- * What was seen is kept as hashes (47 bits of them count) in a table of cache lines, four to a line; the oldest of a
- * line makes room. 128 Ki packets are 100 ms at more than a million packets a second.
+ * What was seen is kept as hashes (47 bits of them count) in a table of cache lines, four to a
+ * line; the oldest of a line makes room. 128 Ki packets are 100 ms at more than a million packets
+ * a second.
  */
 #include "agent/wire/dedup.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* frag.c: IP fragments to datagrams.
  *
- * A datagram is a buffer and a list of what is there of it. 64 pieces that do not touch are more than
- * any path makes of 64 KiB in any order that is not meant to hurt; what would need more is dropped.
+ * A datagram is a buffer and a list of what is there of it. 64 pieces that do not touch are more
+ * than any path makes of 64 KiB in any order that is not meant to hurt; what would need more is
+ * dropped.
  */
 #include "agent/wire/frag.h"
 

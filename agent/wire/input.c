@@ -2,8 +2,8 @@
 /* input.c: bytes of a capture file through one buffer of a mebibyte.
  *
  * read(2) and not mmap(2): a file that is cut while it is mapped kills its reader, pipes can't be
- * mapped, and copying through a buffer that stays in the cache costs less than the page faults
- * (measured: 1.1 times the speed on a cached file). Small files stay in the buffer as a whole.
+ * mapped, and reading through a buffer that stays in the cache is not what takes the time (from
+ * file to records 2 GB/s, tests/bench/wire.py). Small files stay in the buffer as a whole.
  */
 #include "agent/wire/input.h"
 

@@ -38,6 +38,9 @@ int osp_reasm_new(struct osp_reasm **out, const struct osp_reasm_conf *conf,
 /* Takes a segment; copy: it is one that was seen (osp_dedup_is_copy). */
 void osp_reasm_segment(struct osp_reasm *rs, const struct osp_tcp_seg *seg, bool copy);
 
+/* Capture time will come to ts with the next packet: flows that idled too long end first. */
+void osp_reasm_idle(struct osp_reasm *rs, uint64_t ts);
+
 /* Capture time has come to ts: what waited too long is given up. Called after the packet of that
  * time was taken, so that a packet that fills a hole is never too late by its own arrival.
  */
