@@ -278,7 +278,7 @@ void osp_conn_rec_proc(struct osp_tracker *trk, struct osp_record *rec, struct o
 		    (proc->start_ns ? OSP_PH_START : 0);
 	out->ns_pid = proc->ns_tgid;
 	out->uid = proc->uid;
-	out->start_ns = (int64_t)proc->start_ns + trk->wall_off;
+	out->start_ns = osp_trk_wall(trk, proc->start_ns);
 	rec->str[OSP_S_COMM] = proc->comm;
 	rec->str[OSP_S_EXE] = proc->exe;
 	rec->str[OSP_S_CONTAINER_ID] = proc->container;
@@ -319,8 +319,9 @@ void osp_conn_record(struct osp_conn *conn, const struct osp_conn_totals *tot, c
 	rec->vantage = conn->vantage;
 	osp_txn_id(conn, 0, rec->id);
 	rec->flags = (osp_conn_loopback(conn) ? OSP_RF_LOOPBACK : 0) |
-		     (conn->whole ? 0 : OSP_RF_MIDSTREAM) | (conn->ktls ? OSP_RF_KERNEL_TLS : 0);
-	rec->ts_ns = (int64_t)(running ? trk->now : conn->seen) + trk->wall_off;
+		     (conn->whole ? 0 : OSP_RF_MIDSTREAM) | (conn->ktls ? OSP_RF_KERNEL_TLS : 0) |
+		     (conn->copies ? OSP_RF_DUP_REMOVED : 0);
+	rec->ts_ns = osp_trk_wall(trk, running ? trk->now : conn->seen);
 	osp_conn_rec(conn, &rec->conn);
 	proc = osp_proc_get(&trk->procs, conn->tgid);
 	osp_conn_rec_proc(trk, rec, proc, conn->tgid, conn->tid);
@@ -328,9 +329,9 @@ void osp_conn_record(struct osp_conn *conn, const struct osp_conn_totals *tot, c
 	rec->str[OSP_S_END] = osp_slice_str(end);
 	rec->connection = (struct osp_rec_connection){
 		.has_opened = conn->whole,
-		.opened_ns = (int64_t)conn->opened + trk->wall_off,
+		.opened_ns = osp_trk_wall(trk, conn->opened),
 		.has_closed = !running,
-		.closed_ns = (int64_t)conn->seen + trk->wall_off,
+		.closed_ns = osp_trk_wall(trk, conn->seen),
 		.has_bytes = tot->known,
 		.has_rtt = tot->srtt_us != 0,
 		.rtt_us = tot->srtt_us,

@@ -57,6 +57,7 @@ struct osp_conn {
 	bool reset;		/* RST seen, CLOSE not yet */
 	bool nomem;		/* an allocation failed: to be shed */
 	bool ktls;
+	bool copies;		/* a capture had packets of it twice */
 };
 
 /* Late events of a connection that is gone are told from a new connection: by their time. */
@@ -101,6 +102,12 @@ struct osp_tracker {
 static inline void osp_trk_count(struct osp_tracker *trk, enum osp_st id, int64_t n)
 {
 	osp_count(trk->led, id, (uint64_t)n);
+}
+
+/* CLOCK_BOOTTIME ns as CLOCK_REALTIME ns. Both come from outside: a damaged recording may wrap. */
+static inline int64_t osp_trk_wall(const struct osp_tracker *trk, uint64_t ts)
+{
+	return (int64_t)(ts + (uint64_t)trk->wall_off);
 }
 
 /* ---- conn.c ---------------------------------------------------------------------------------- */

@@ -389,6 +389,7 @@ static void on_data(struct osp_tracker *trk, const struct osp_ev_data *ev)
 	}
 	conn->data = true;
 	conn->ktls = conn->ktls || ev->flags & OSP_DF_KTLS;
+	conn->copies = conn->copies || ev->flags & OSP_DF_COPIES;
 	if (ev->turn > conn->turns)
 		conn->turns = ev->turn;
 	if (ev->tgid) {
