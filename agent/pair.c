@@ -216,7 +216,9 @@ static struct osp_txn *find_request(struct osp_pair *pair, uint32_t turn)
 	/* No answer comes before its question, whatever was lost in between. */
 	if (!txn || (turn && txn->half[OSP_REQ].turn0 > asked))
 		return NULL;
+	/* One that was still being sent when a response was lost may have been answered early. */
 	if (txn->late || (txn->doubt && !one_by_one(pair)) ||
+	    (pair->unsync && txn->maybe_answered && candidates(pair, asked) > 1) ||
 	    (pair->unsync && turn == pair->doubt_turn[OSP_RES] &&
 	     (candidates(pair, asked) > 1 || !one_by_one(pair)))) {
 		drop_candidates(pair, asked);

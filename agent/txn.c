@@ -129,7 +129,7 @@ static void make_record(struct osp_txn *txn, enum osp_outcome outcome)
 	rec->vantage = conn->vantage;
 	rec->outcome = outcome;
 	osp_txn_id(conn, txn->index, rec->id);
-	rec->ts_ns = (int64_t)ts + trk->wall_off;
+	rec->ts_ns = osp_trk_wall(trk, ts);
 	rec->flags = txn->flags | (osp_conn_loopback(conn) ? OSP_RF_LOOPBACK : 0) |
 		     (conn->whole ? 0 : OSP_RF_MIDSTREAM) |
 		     (conn->ktls ? OSP_RF_KERNEL_TLS : 0) |
@@ -228,7 +228,8 @@ void osp_txn_finish(struct osp_txn *txn, enum osp_outcome outcome)
 void osp_txn_timeout(struct osp_txn *txn)
 {
 	struct osp_tracker *trk = txn->conn->trk;
-	enum osp_outcome outcome = txn->maybe_answered ? OSP_OUT_GAP : OSP_OUT_TIMEOUT;
+	enum osp_outcome outcome = txn->maybe_answered ? OSP_OUT_GAP :
+				   txn->bad_request ? OSP_OUT_FRAMING : OSP_OUT_TIMEOUT;
 
 	osp_list_del(&txn->timer);
 	osp_trk_count(trk, OSP_ST_TXN_OPEN, -1);
@@ -249,6 +250,8 @@ static enum osp_outcome end_outcome(const struct osp_txn *txn, enum osp_conn_end
 		return OSP_OUT_SHED;
 	if (txn->maybe_answered && !res->there)
 		return OSP_OUT_GAP;
+	if (txn->bad_request)
+		return OSP_OUT_FRAMING;
 	if (how == OSP_CE_RESET)
 		return OSP_OUT_RESET;
 	if (how == OSP_CE_TIMEOUT || how == OSP_CE_IDLE)
@@ -276,7 +279,7 @@ void osp_txn_end_answers(struct osp_conn *conn)
 
 	for (; txn; txn = next) {
 		next = osp_pair_unanswered(&conn->pair, txn);
-		if (txn->half[OSP_REQ].done)
+		if (txn->half[OSP_REQ].done || txn->bad_request)
 			osp_txn_finish(txn, end_outcome(txn, OSP_CE_FIN));
 	}
 }
@@ -308,6 +311,25 @@ static bool is_utf8(const unsigned char *p, uint32_t n)
 	return true;
 }
 
+/* Whether s is ASCII without line ends and other control bytes, as nearly all strings are: eight
+ * bytes at a time, by the carries out of each (SWAR); a byte above 0x7f or below 0x20 shows in its
+ * top bit. A carry can only ever report too much.
+ */
+static bool is_plain(const char *p, uint32_t n)
+{
+	const uint64_t ones = 0x0101010101010101ull, tops = ones << 7;
+	uint64_t w, odd = 0;
+	uint32_t i;
+
+	for (i = 0; i + 8 <= n; i += 8) {
+		memcpy(&w, p + i, 8);
+		odd |= w | (w - 0x20 * ones);
+	}
+	for (; i < n; i++)
+		odd |= (unsigned char)p[i] < 0x20 || (unsigned char)p[i] > 0x7f ? tops : 0;
+	return !(odd & tops);
+}
+
 /* Copies s into the transaction's strings; folded lines become one (RFC 9112 5.2). */
 static int keep(struct osp_txn *txn, struct osp_slice s, uint32_t *off, uint32_t *n)
 {
@@ -315,14 +337,16 @@ static int keep(struct osp_txn *txn, struct osp_slice s, uint32_t *off, uint32_t
 
 	if (osp_conn_buf_add(txn->conn, &txn->str, s.p, s.n))
 		return -ENOMEM;
+	*off = at;
+	*n = s.n;
+	if (is_plain(s.p, s.n))
+		return 0;
 	for (i = 0; i < s.n; i++) {
 		if (txn->str.p[at + i] == '\r' || txn->str.p[at + i] == '\n')
 			txn->str.p[at + i] = ' ';
 	}
 	if (!is_utf8((const unsigned char *)s.p, s.n))
 		txn->flags |= OSP_RF_NONUTF8;
-	*off = at;
-	*n = s.n;
 	return 0;
 }
 
@@ -510,17 +534,24 @@ static void on_touch(void *ctx, int kind, const struct osp_seg *seg)
 		txn->half[kind].turn1 = seg->turn;
 }
 
+/* A request that could not be framed waits for its answer all the same: that tells what the server
+ * made of it.
+ */
 static void request_ended(struct osp_txn *txn, enum osp_msg_end how)
 {
 	struct osp_tracker *trk = txn->conn->trk;
 
-	if (how == OSP_END_GAP || how == OSP_END_BAD) {
-		txn->flags |= how == OSP_END_GAP ? OSP_RF_GAP : 0;
-		osp_txn_finish(txn, how == OSP_END_GAP ? OSP_OUT_GAP : OSP_OUT_FRAMING);
-	} else if (txn->half[OSP_REQ].done && txn->half[OSP_RES].done) {
-		osp_txn_finish(txn, OSP_OUT_OK);
-	} else if (txn->half[OSP_REQ].done && !txn->half[OSP_RES].there &&
-		   trk->conf.txn_timeout_ns) {
+	txn->bad_request = how == OSP_END_BAD;
+	if (how == OSP_END_GAP) {
+		txn->flags |= OSP_RF_GAP;
+		osp_txn_finish(txn, OSP_OUT_GAP);
+		return;
+	}
+	if (!txn->half[OSP_REQ].done && !txn->bad_request)
+		return;
+	if (txn->half[OSP_RES].done) {
+		osp_txn_finish(txn, txn->bad_request ? OSP_OUT_FRAMING : OSP_OUT_OK);
+	} else if (!txn->half[OSP_RES].there && trk->conf.txn_timeout_ns) {
 		txn->due = trk->now + trk->conf.txn_timeout_ns;
 		osp_list_add_tail(&trk->timer, &txn->timer);
 	}
@@ -540,6 +571,8 @@ static void response_ended(struct osp_txn *txn, enum osp_msg_end how)
 		osp_txn_finish(txn, outcome[how]);
 	else if (!txn->half[OSP_REQ].there)
 		osp_txn_finish(txn, OSP_OUT_NO_REQUEST);
+	else if (txn->bad_request)
+		osp_txn_finish(txn, OSP_OUT_FRAMING);
 	else if (txn->half[OSP_REQ].done)
 		osp_txn_finish(txn, OSP_OUT_OK);
 }
@@ -611,7 +644,7 @@ static bool on_answered(void *ctx)
 	struct osp_conn *conn = ctx;
 	struct osp_txn *txn = conn->pair.cur[OSP_REQ];
 
-	return txn && txn->half[OSP_RES].there;
+	return txn && (txn->half[OSP_RES].there || txn->maybe_answered);
 }
 
 static void on_proto(void *ctx, const char *name)

@@ -64,6 +64,7 @@ struct osp_txn {
 	bool tomb;		/* its record is made; keeps the place of a late response */
 	bool doubt;		/* a request before it, in the same turn, may be lost */
 	bool late;		/* its answer may have been seen before it */
+	bool bad_request;	/* the request can't be framed, its answer is awaited */
 	bool maybe_answered;	/* the response may be among what was lost */
 	struct osp_half half[OSP_ENDS];
 };

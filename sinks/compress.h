@@ -2,8 +2,8 @@
 /* compress.h: packs rotated files behind the sink's back, in a thread of its own at low priority:
  * the sink must not wait for it.
  *
- * FILE becomes FILE.gz or FILE.zst in three steps: written under FILE.part, synced and renamed, then
- * FILE removed. Whenever this is cut off, FILE or its whole packed form is there, and the next run
+ * FILE becomes FILE.gz or FILE.zst in three steps: written under FILE.part, synced and renamed,
+ * then FILE removed. Whenever this is cut off, FILE or its whole packed form is there, and the next run
  * packs what was left plain.
  */
 #ifndef OSP_SINKS_COMPRESS_H

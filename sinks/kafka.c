@@ -667,8 +667,8 @@ static int kafka_write(struct osp_sink *sink, const struct osp_batch *batch, uin
 	return err;
 }
 
-/* The first time after a write only a look: the next records may come at once, and what is held goes
- * out by itself (linger.ms). When nothing has come by the next time, it is waited for.
+/* The first time after a write only a look: the next records may come at once, and what is held
+ * goes out by itself (linger.ms). When nothing has come by the next time, it is waited for.
  */
 static int kafka_flush(struct osp_sink *sink, uint64_t deadline_ns)
 {

@@ -396,8 +396,8 @@ static int rotate(struct osp_lines *lines, const struct stat *mine)
 	return err;
 }
 
-/* Rotates if the file is old enough, or next bytes more would make it too long. Not in the middle of
- * a line, nor a file that holds nothing yet.
+/* Rotates if the file is old enough, or next bytes more would make it too long. Not in the middle
+ * of a line, nor a file that holds nothing yet.
  */
 static int rotate_if_due(struct osp_lines *lines, size_t next)
 {
@@ -421,8 +421,8 @@ static int rotate_if_due(struct osp_lines *lines, size_t next)
 	return 0;
 }
 
-/* Of the n gathered lines, those that the file has room for; at least one: a longer line than a file
- * may be gets a file of its own.
+/* Of the n gathered lines, those that the file has room for; at least one: a longer line than a
+ * file may be gets a file of its own.
  */
 static uint32_t trim_to_room(struct osp_lines *lines, uint32_t n)
 {
@@ -661,8 +661,8 @@ static bool same_pipe(const struct osp_lines *lines)
 	       st.st_ino == mine.st_ino;
 }
 
-/* A cut line is taken out of the old file and its record goes to the new one. Out of a pipe it can't
- * be taken, so a pipe is left as it is.
+/* A cut line is taken out of the old file and its record goes to the new one. Out of a pipe it
+ * can't be taken, so a pipe is left as it is.
  */
 int osp_lines_reopen(struct osp_lines *lines)
 {

@@ -18,7 +18,7 @@
 
 struct osp_pick;
 
-/* Names joined by '+', ',' or a blank. 0; -EINVAL: one line in err (an unknown name is one); -ENOMEM. */
+/* Names joined by '+', ',' or a blank. 0; -EINVAL: one line in err (an unknown name); -ENOMEM. */
 int osp_pick_new(struct osp_pick **out, const char *names, char *err, size_t err_size);
 /* NULL is fine. */
 void osp_pick_free(struct osp_pick *pick);

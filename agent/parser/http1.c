@@ -305,13 +305,7 @@ static void head_done(struct h1 *h, int dir, const char *p, uint32_t n, const st
 /* Whether the start line so far can be one of this direction. */
 static enum osp_detect probe(struct h1 *h, int dir, const char *p, uint32_t n)
 {
-	enum osp_detect det = osp_http1_probe(p, n, h->d[dir].trial);
-
-	if (det == OSP_DET_REQ && kind_of(h, dir) != OSP_REQ)
-		return OSP_DET_NO;
-	if (det == OSP_DET_RES && kind_of(h, dir) != OSP_RES)
-		return OSP_DET_NO;
-	return det;
+	return osp_http1_probe_kind(kind_of(h, dir), p, n, h->d[dir].trial);
 }
 
 /* Not a head after all; n bytes of this slice were looked at, and are held already or not. In a
@@ -558,25 +552,25 @@ static bool body_in_doubt(const struct h1 *h, int dir, uint32_t turn)
 
 /* The first bytes where a body should be: of a response whose request we did not see they can be
  * the next response (it answered a HEAD); of a request that was refused before its body went out
- * they can be the next request (RFC 9110 10.1.1).
+ * they can be the next request (RFC 9110 10.1.1), which a client does not send along with the first.
  */
 static bool no_body_after_all(struct h1 *h, int dir, const char *p, uint32_t n,
-			      const struct osp_seg *seg)
+			      const struct osp_seg *seg, bool event)
 {
 	struct h1_dir *d = &h->d[dir];
 	int kind = kind_of(h, dir);
 	enum osp_detect det;
 
-	if (!at_body(d))
+	if (!at_body(d) || (kind == OSP_REQ && !event))
 		return false;
 	if (kind == OSP_REQ ? !(h->expect && h->host->answered(h->ctx)) : !h->maybe_head)
 		return false;
-	det = osp_http1_probe(p, n, true);
-	if (det == (kind == OSP_REQ ? OSP_DET_REQ : OSP_DET_RES)) {
+	det = osp_http1_probe_kind(kind, p, n, true);
+	if (det == OSP_DET_REQ || det == OSP_DET_RES) {
 		msg_end(h, kind, OSP_END_OK);
 		return true;
 	}
-	if (!body_in_doubt(h, dir, seg->turn))
+	if (!event || !body_in_doubt(h, dir, seg->turn))
 		return false;
 	msg_end(h, kind, OSP_END_GAP);
 	to_resync(h, kind, false);
@@ -609,7 +603,7 @@ static uint32_t step(struct h1 *h, int dir, const char *p, uint32_t n, const str
 {
 	struct h1_dir *d = &h->d[dir];
 
-	if (event && no_body_after_all(h, dir, p, n, seg))
+	if (no_body_after_all(h, dir, p, n, seg, event))
 		return 0;
 	switch (d->state) {
 	case H1_START:

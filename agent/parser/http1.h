@@ -15,6 +15,9 @@ extern const struct osp_parser osp_parser_http1;
  */
 enum osp_detect osp_http1_probe(const char *p, uint32_t n, bool strict);
 
+/* The same of one kind only. */
+enum osp_detect osp_http1_probe_kind(int kind, const char *p, uint32_t n, bool strict);
+
 /* Reads a whole head, start line to empty line, into msg (kind is set, strings are cleared). What
  * is odd but can be read is an anomaly; -EBADMSG: the start line cannot be one.
  */

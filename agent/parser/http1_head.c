@@ -21,11 +21,16 @@ struct head {
 	bool in_value, done;
 };
 
-static bool is_tchar(unsigned char c)	/* RFC 9110 5.6.2 */
+static const bool tchar[256] = {	/* RFC 9110 5.6.2 */
+	['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true,
+	['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true, ['&'] = true, ['\''] = true,
+	['*'] = true, ['+'] = true, ['-'] = true, ['.'] = true, ['^'] = true, ['_'] = true,
+	['`'] = true, ['|'] = true, ['~'] = true,
+};
+
+static bool is_tchar(unsigned char c)
 {
-	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-		return true;
-	return c && strchr("!#$%&'*+-.^_`|~", c);
+	return tchar[c];
 }
 
 static bool slice_is(struct osp_slice s, const char *word)
@@ -51,12 +56,14 @@ static struct osp_slice trim(struct osp_slice s)
 
 /* ---- start lines ----------------------------------------------------------------------------- */
 
-/* Methods that a stream may be entered at: IANA's registry, the ones in use. */
+/* Methods that a stream may be entered at: IANA's registry, the ones in use; not those that another
+ * one ends with (LOCK, LINK, BIND, SEARCH), of which a loss may have taken the beginning.
+ */
 static const char *const methods[] = {
 	"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY",
-	"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "SEARCH", "REPORT",
+	"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "UNLOCK", "REPORT",
 	"MKCALENDAR", "MKACTIVITY", "CHECKOUT", "MERGE", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE",
-	"M-SEARCH", "PURGE", "LINK", "UNLINK", "BIND", "REBIND", "UNBIND", "ACL", "SOURCE",
+	"M-SEARCH", "PURGE", "UNLINK", "REBIND", "UNBIND", "ACL", "SOURCE",
 };
 
 /* whole: p is all of the method, else the beginning of it. */
@@ -91,7 +98,9 @@ static enum osp_detect probe_request(const char *p, uint32_t n, bool strict)
 	if (p[i++] != ' ')
 		return OSP_DET_NO;
 	for (; i < n; i++) {
-		if ((unsigned char)p[i] < ' ' || p[i] == 0x7f)
+		/* Some servers take tabs and form feeds in a target, llhttp does. */
+		if (((unsigned char)p[i] < ' ' || p[i] == 0x7f) &&
+		    (strict || (p[i] != '\t' && p[i] != '\f')))
 			return OSP_DET_NO;
 		left = n - i;
 		if (p[i] != ' ' || memcmp(p + i, mark, left < 8 ? left : 8))
@@ -114,6 +123,11 @@ static enum osp_detect probe_response(const char *p, uint32_t n, bool strict)
 	return n >= len ? OSP_DET_RES : OSP_DET_MORE;
 }
 
+enum osp_detect osp_http1_probe_kind(int kind, const char *p, uint32_t n, bool strict)
+{
+	return kind == OSP_REQ ? probe_request(p, n, strict) : probe_response(p, n, strict);
+}
+
 enum osp_detect osp_http1_probe(const char *p, uint32_t n, bool strict)
 {
 	enum osp_detect det = probe_response(p, n, strict);
@@ -129,6 +143,14 @@ static int set_version(struct osp_msg *msg, const char *p, uint32_t n)
 		return -EBADMSG;
 	msg->str[STR(OSP_S_HTTP_VERSION)] = osp_slice(p + 5, n - 5);
 	return 0;
+}
+
+/* A minor version that is not known is as good as the one that is (RFC 9110 2.5). */
+static bool is_http1(const struct osp_msg *msg)
+{
+	struct osp_slice v = msg->str[STR(OSP_S_HTTP_VERSION)];
+
+	return v.n == 3 && v.p[0] == '1' && v.p[1] == '.' && v.p[2] >= '0' && v.p[2] <= '9';
 }
 
 /* "METHOD SP target SP version"; a target with spaces in it goes to the last one. */
@@ -260,13 +282,26 @@ static void header_request(struct osp_msg *msg, struct osp_slice name, struct os
 		msg->expect = slice_is(v, "100-continue");
 }
 
+static bool is_name(struct osp_slice s)
+{
+	uint32_t i;
+
+	for (i = 0; i < s.n && tchar[(unsigned char)s.p[i]]; i++)
+		;
+	return s.n && i == s.n;
+}
+
 static void header_add(struct osp_msg *msg, struct osp_slice name, struct osp_slice v)
 {
 	bool req = msg->kind == OSP_REQ;
 
 	v = trim(v);
-	if (memchr(v.p, '\n', v.n) || memchr(v.p, '\r', v.n))
+	if (!is_name(name))
+		msg->anomalies |= OSP_RA_BAD_HEAD;
+	if (memchr(v.p, '\n', v.n))
 		msg->anomalies |= OSP_RA_OBS_FOLD;
+	else if (memchr(v.p, '\r', v.n))
+		msg->anomalies |= OSP_RA_BAD_HEAD;
 	if (msg->header_n < OSP_HEADERS_MAX)
 		msg->header[msg->header_n++] = (struct osp_header){ name, v };
 	else
@@ -469,7 +504,8 @@ int osp_http1_head(struct osp_msg *msg, const char *p, uint32_t n)
 			return -EBADMSG;
 		/* Methods of their own and equal lengths are no fault; others have a name now. */
 		if (msg->anomalies == before && err != HPE_INVALID_METHOD &&
-		    err != HPE_UNEXPECTED_CONTENT_LENGTH)
+		    err != HPE_UNEXPECTED_CONTENT_LENGTH && err != HPE_INVALID_CONTENT_LENGTH &&
+		    (err != HPE_INVALID_VERSION || !is_http1(msg)))
 			msg->anomalies |= OSP_RA_BAD_HEAD;
 	}
 	if (msg->te && msg->has_cl)

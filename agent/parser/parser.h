@@ -126,7 +126,7 @@ struct osp_parser_host {
 	void (*lost)(void *ctx, int kind, uint32_t lo, uint32_t hi, bool between);
 	/* Bytes that can't be a message. True: nothing was awaited there, they are extra. */
 	bool (*bad)(void *ctx, int kind);
-	/* Whether the request under way has been answered finally already. */
+	/* Whether the request under way has been answered finally already, or may have been. */
 	bool (*answered)(void *ctx);
 	/* The connection speaks something else from here on. NULL: as before, but tunnelled. */
 	void (*proto)(void *ctx, const char *name);

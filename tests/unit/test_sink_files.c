@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* test_sink_files.c: values by their names, csv cells, names of rotated files, packing; jsonl and csv
- * on files that are cut, foreign or full.
+/* test_sink_files.c: values by their names, csv cells, names of rotated files, packing; jsonl and
+ * csv on files that are cut, foreign or full.
  */
 #include "sinks/builtin.h"
 #include "sinks/compress.h"
