@@ -281,7 +281,8 @@ static void run_timers(struct osp_tracker *trk)
 
 static void advance(struct osp_tracker *trk, uint64_t ts)
 {
-	if (ts <= trk->now)
+	/* Beyond 292 years a time can only be damage; what is due after it would wrap. */
+	if (ts <= trk->now || ts > INT64_MAX)
 		return;
 	trk->now = ts;
 	run_timers(trk);
