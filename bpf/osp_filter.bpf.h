@@ -69,7 +69,7 @@ __noinline int want(__u32 slot, __u32 role, __u32 tgid)
 {
 	struct osp_call *call = bpf_map_lookup_elem(&osp_calls, &slot);
 	__u32 classes = osp_live.classes;
-	struct osp_exe_key exe;
+	struct osp_exe_key exe = {};
 	struct osp_tuple t;
 
 	if (!call || tgid == osp_knobs.self_tgid)
