@@ -41,12 +41,12 @@ void osp_pair_init(struct osp_pair *pair)
 /* Requests go in turn 1, 3 ... (or, where we came in late, 2, 4 ...); exchange n is the n-th of
  * them with the turn after it.
  */
-void osp_pair_mark(struct osp_pair *pair, int kind, uint32_t turn)
+bool osp_pair_mark(struct osp_pair *pair, int kind, uint32_t turn)
 {
 	uint32_t v = kind == OSP_REQ ? turn : turn - 1, n, ago;
 
 	if (!turn)
-		return;
+		return false;
 	if (!pair->parity)
 		pair->parity = v % 2 ? 1 : 2;
 	n = v / 2 + v % 2;
@@ -55,13 +55,14 @@ void osp_pair_mark(struct osp_pair *pair, int kind, uint32_t turn)
 		pair->ex_mask = (ago < 64 ? pair->ex_mask << ago : 0) | 1;
 		pair->ex_last = n;
 		pair->ex_seen++;
-		return;
+		return false;
 	}
 	ago = pair->ex_last - n;
-	if (ago < 64 && !(pair->ex_mask >> ago & 1)) {
-		pair->ex_mask |= 1ull << ago;
-		pair->ex_seen++;
-	}
+	if (ago >= 64 || pair->ex_mask >> ago & 1)
+		return ago < 64;
+	pair->ex_mask |= 1ull << ago;
+	pair->ex_seen++;
+	return false;
 }
 
 /* With pipelining several exchanges share a turn, so this is a lower bound. */

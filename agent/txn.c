@@ -446,16 +446,19 @@ static enum osp_answers on_response(void *ctx, const struct osp_msg *msg)
 	struct osp_pair *pair = &conn->pair;
 	struct osp_txn *txn = osp_pair_response(pair, msg->seg.turn);
 	enum osp_answers ans = txn ? txn->answers : OSP_ANS_UNKNOWN;
+	bool known = osp_pair_mark(pair, OSP_RES, msg->seg.turn);
 
 	osp_trk_count(conn->trk, OSP_ST_MSG_RESPONSES, 1);
-	osp_pair_mark(&conn->pair, OSP_RES, msg->seg.turn);
-	osp_pair_mark(&conn->pair, OSP_RES, msg->head_seg.turn);
+	osp_pair_mark(pair, OSP_RES, msg->head_seg.turn);
 	if (txn && txn->tomb) {
 		txn_free(txn);
 		txn = NULL;
 	}
-	if (!txn)
+	if (!txn) {
+		/* Its request has, or will have, a record of its own. */
+		osp_trk_count(conn->trk, OSP_ST_EX_TORN, known);
 		txn = txn_new(conn);
+	}
 	if (!txn)
 		return OSP_ANS_NOMEM;
 	osp_list_del(&txn->timer);

@@ -145,8 +145,10 @@ void osp_pair_lost(struct osp_pair *pair, int kind, uint32_t lo, uint32_t hi, bo
 /* The oldest request without a response after txn (NULL: of all). */
 struct osp_txn *osp_pair_unanswered(struct osp_pair *pair, struct osp_txn *txn);
 
-/* Something of a message was seen in that turn. */
-void osp_pair_mark(struct osp_pair *pair, int kind, uint32_t turn);
+/* Something of a message was seen in that turn. Returns whether something of that exchange had been
+ * already.
+ */
+bool osp_pair_mark(struct osp_pair *pair, int kind, uint32_t turn);
 
 /* Exchanges of which nothing was seen, of `turns` turns in all. */
 uint64_t osp_pair_exchanges_lost(const struct osp_pair *pair, uint32_t turns);
