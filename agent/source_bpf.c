@@ -42,7 +42,6 @@
 #define NETNS_MAX 4096
 
 /* include/net/tcp_states.h */
-#define TCP_ESTABLISHED 1
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
 

@@ -392,10 +392,9 @@ static void add_request(struct line *line, const struct osp_record *rec, unsigne
 	add_data(line, target.p ? target : osp_slice_str("-"), max);
 }
 
-static void transaction_line(struct line *line, const struct osp_record *rec, unsigned int width)
+/* What every line begins with: when, who, to or from whom. */
+static void add_ends(struct line *line, const struct osp_record *rec)
 {
-	char note[256];
-	size_t note_n = notes(rec, note, sizeof(note));
 	unsigned int at;
 
 	add_time(line, rec->ts_ns);
@@ -408,6 +407,14 @@ static void transaction_line(struct line *line, const struct osp_record *rec, un
 	at = line->cols + W_PEER;
 	add_peer(line, &rec->conn, is_role(rec, "server"));
 	pad_to(line, at);
+}
+
+static void transaction_line(struct line *line, const struct osp_record *rec, unsigned int width)
+{
+	char note[256];
+	size_t note_n = notes(rec, note, sizeof(note));
+
+	add_ends(line, rec);
 	add(line, " ");
 	add_status(line, &rec->msg[OSP_RES]);
 	add(line, " ");
@@ -427,18 +434,8 @@ static void connection_line(struct line *line, const struct osp_record *rec)
 	const struct osp_rec_connection *cn = &rec->connection;
 	struct osp_slice end = rec->str[OSP_S_END], protocol = rec->str[OSP_S_PROTOCOL];
 	char a[8], b[8];
-	unsigned int at;
 
-	add_time(line, rec->ts_ns);
-	add(line, " ");
-	at = line->cols + line->who;
-	add_who(line, rec, line->who - 1);
-	pad_to(line, at);
-	add_arrow(line, rec);
-	add(line, " ");
-	at = line->cols + W_PEER;
-	add_peer(line, &rec->conn, is_role(rec, "server"));
-	pad_to(line, at);
+	add_ends(line, rec);
 	paint(line, C_DIM);
 	add(line, " connection ");
 	add_data(line, end.p ? end : osp_slice_str("-"), 20);
