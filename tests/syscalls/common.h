@@ -178,6 +178,26 @@ static inline void nap_ms(long ms)
 		;
 }
 
+/* Until thread tid of any process sleeps inside system call nr; begin()'s deadline ends it. */
+static inline void wait_in_call(pid_t tid, long nr)
+{
+	char path[64], line[32];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
+	for (;;) {
+		fd = must(open(path, O_RDONLY | O_CLOEXEC));
+		/* "NR ARGUMENTS...", "running", or "-1 ..." where it sleeps outside of a call. */
+		n = read(fd, line, sizeof(line) - 1);
+		must(close(fd));
+		line[n > 0 ? n : 0] = 0;
+		if (line[0] >= '0' && line[0] <= '9' && strtol(line, NULL, 10) == nr)
+			return;
+		nap_ms(1);
+	}
+}
+
 /* For the workloads that must be under way before the agent starts. */
 static inline void wait_go(void)
 {

@@ -57,7 +57,7 @@ static void victim(int lfd, void (*fn)(void), const char *comm)
 	s->end = "fin";
 	if (!recv_head(s, &req))
 		die("no request");
-	nap_ms(150);		/* it blocks */
+	wait_in_call(pid, writing ? SYS_write : SYS_read);
 	must(kill(pid, SIGKILL));
 	must(waitpid(pid, &st, 0));
 	if (!WIFSIGNALED(st))

@@ -4,11 +4,15 @@
  */
 #include "common.h"
 
+static int reader[2];	/* the reading thread's id */
+
 static void *serve_one(void *arg)
 {
 	struct side *s = arg;
+	pid_t tid = gettid();
 
-	side_tid(s, (uint32_t)gettid());
+	must(write(reader[1], &tid, sizeof(tid)));
+	side_tid(s, (uint32_t)tid);
 	serve(s, &io_plain);
 	finish(s);
 	return NULL;
@@ -17,9 +21,12 @@ static void *serve_one(void *arg)
 static void client(void)
 {
 	struct side *old = side_new(connect_lo(), true), *new;
+	pid_t tid;
 
 	old->midstream = true;
-	nap_ms(100);		/* the server blocks */
+	must(read(reader[0], &tid, sizeof(tid)));
+	wait_in_call(tid, SYS_read);
+	wait_in_call(getppid(), SYS_accept);
 	wait_go();
 	for (unsigned int i = 0; i < 3; i++)
 		ask(old, &io_plain, i, 10, 200);
@@ -48,5 +55,6 @@ static void server(int lfd)
 int main(int argc, char **argv)
 {
 	begin(argc, argv, 60);
+	must(pipe(reader));
 	return run_pair(server, client, 60);
 }

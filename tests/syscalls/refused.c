@@ -25,8 +25,7 @@ int main(int argc, char **argv)
 	fd = must(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
 	if (connect(fd, (struct sockaddr *)&ss, len) != -1 || errno != EINPROGRESS)
 		die("answered at once");
-	nap_ms(300);
-	if (poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, 0))
+	if (poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, 300))
 		die("the full queue took it");
 	must(close(fd));
 	srv = side_new(accept_on(lfd), false);

@@ -50,14 +50,20 @@ static inline void ring_submit(struct ring *r, uint8_t op, int fd, const void *p
 		die("io_uring_enter");
 }
 
+/* Whether a completion is there; also for another process that has the ring mapped. */
+static inline bool ring_ready(const struct ring *r)
+{
+	return *(uint32_t *)(r->cq + r->p.cq_off.head) !=
+	       __atomic_load_n((uint32_t *)(r->cq + r->p.cq_off.tail), __ATOMIC_ACQUIRE);
+}
+
 /* A completion that is there already. */
 static inline bool ring_done(struct ring *r, int *res)
 {
 	uint32_t *head = (uint32_t *)(r->cq + r->p.cq_off.head);
-	uint32_t *tail = (uint32_t *)(r->cq + r->p.cq_off.tail);
 	uint32_t mask = *(uint32_t *)(r->cq + r->p.cq_off.ring_mask);
 
-	if (*head == __atomic_load_n(tail, __ATOMIC_ACQUIRE))
+	if (!ring_ready(r))
 		return false;
 	*res = ((struct io_uring_cqe *)(r->cq + r->p.cq_off.cqes))[*head & mask].res;
 	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);

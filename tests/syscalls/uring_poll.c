@@ -9,6 +9,7 @@
 #define BIG (8u << 20)
 
 static struct ring ring;
+static int waiting[2];	/* the receive on A has been submitted */
 
 /* A chunk a call, below the capture cap. */
 static ssize_t tx_part(int fd, const void *p, size_t n)
@@ -29,16 +30,20 @@ static void client(void)
 	static char out[KEEP_MAX + 1024], body[BODY];
 	struct msg req[2], res;
 	size_t n;
+	char c;
 
 	for (unsigned int i = 0; i < 2; i++) {
 		send_all(a, &io_plain, out, req_head(&req[0], out, sizeof(out), i, BODY, 100));
 		n = req_make(&req[1], out, i, 0, i ? BIG : 100);
 		if (i)
 			send_all(b, &io_plain, out, n);
-		nap_ms(60);	/* the server is blocked on B: receiving, or sending BIG */
+		/* The server is blocked on B: receiving, or sending BIG. */
+		must(read(waiting[0], &c, 1));
+		wait_in_call(getppid(), i ? SYS_sendto : SYS_recvfrom);
 		fill(body, BODY, i);
 		send_all(a, &io_plain, body, BODY);
-		nap_ms(30);
+		while (!ring_ready(&ring))
+			nap_ms(1);
 		if (!i)
 			send_all(b, &io_plain, out, n);
 		if (!recv_msg(b, &io_part, &res))
@@ -79,6 +84,7 @@ static void server(int lfd)
 		ring_submit(&ring, IORING_OP_RECV, a->fd, body, BODY);
 		if (ring_done(&ring, &got))
 			die("the receive did not wait");
+		must(write(waiting[1], "x", 1));
 		if (!recv_msg(b, &io_part, &req[1]))
 			die("no request");
 		if (i)
@@ -99,6 +105,7 @@ static void server(int lfd)
 int main(int argc, char **argv)
 {
 	begin(argc, argv, 15);
+	must(pipe(waiting));
 	if (!ring_open(&ring))
 		skip("no io_uring");
 	return run_pair(server, client, 15);
