@@ -38,29 +38,43 @@ void osp_pair_init(struct osp_pair *pair)
 
 /* ---- exchanges ------------------------------------------------------------------------------- */
 
+/* The marks of that block; the oldest one makes room for a newer one. NULL: it is older than all. */
+static uint64_t *ex_block(struct osp_pair *pair, uint32_t block)
+{
+	int i, old = 0;
+
+	for (i = 0; i < OSP_EX_BLOCKS; i++) {
+		if (pair->ex_block[i] == block)
+			return &pair->ex_mask[i];
+		if (pair->ex_block[i] < pair->ex_block[old])
+			old = i;
+	}
+	if (pair->ex_block[old] > block)
+		return NULL;
+	pair->ex_block[old] = block;
+	pair->ex_mask[old] = 0;
+	return &pair->ex_mask[old];
+}
+
 /* Requests go in turn 1, 3 ... (or, where we came in late, 2, 4 ...); exchange n is the n-th of
  * them with the turn after it.
  */
 bool osp_pair_mark(struct osp_pair *pair, int kind, uint32_t turn)
 {
-	uint32_t v = kind == OSP_REQ ? turn : turn - 1, n, ago;
+	uint32_t v = kind == OSP_REQ ? turn : turn - 1, n;
+	uint64_t *mask, bit;
 
 	if (!turn)
 		return false;
 	if (!pair->parity)
 		pair->parity = v % 2 ? 1 : 2;
 	n = v / 2 + v % 2;
-	if (!pair->ex_seen || n > pair->ex_last) {
-		ago = pair->ex_seen ? n - pair->ex_last : 64;
-		pair->ex_mask = (ago < 64 ? pair->ex_mask << ago : 0) | 1;
-		pair->ex_last = n;
-		pair->ex_seen++;
-		return false;
-	}
-	ago = pair->ex_last - n;
-	if (ago >= 64 || pair->ex_mask >> ago & 1)
-		return ago < 64;
-	pair->ex_mask |= 1ull << ago;
+	mask = ex_block(pair, n / 64 + 1);
+	bit = 1ull << n % 64;
+	if (mask && *mask & bit)
+		return true;
+	if (mask)
+		*mask |= bit;
 	pair->ex_seen++;
 	return false;
 }

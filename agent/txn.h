@@ -69,12 +69,18 @@ struct osp_txn {
 	struct osp_half half[OSP_ENDS];
 };
 
+#define OSP_EX_BLOCKS 4
+
 /* What a connection knows about the order of messages; by OSP_REQ, OSP_RES where there are two. */
 struct osp_pair {
 	struct osp_list fifo;
 	struct osp_txn *cur[OSP_ENDS];	/* messages under way; NULL: none, or nobody's */
-	uint64_t ex_mask;	/* the 64 exchanges up to ex_last of which something was seen */
-	uint32_t ex_last, ex_seen;
+	/* Exchanges of which something was seen, by blocks of 64 (number + 1, 0: none): one direction
+	 * may wait while the other leaps over a loss, which puts many blocks between them.
+	 */
+	uint64_t ex_mask[OSP_EX_BLOCKS];
+	uint32_t ex_block[OSP_EX_BLOCKS];
+	uint32_t ex_seen;
 	uint32_t turn[OSP_ENDS];	/* latest turn with heads of that kind */
 	uint32_t heads[OSP_ENDS];	/* how many began in it */
 	uint32_t doubt_turn[OSP_ENDS];	/* messages may have been lost in that turn */

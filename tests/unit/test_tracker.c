@@ -306,6 +306,38 @@ static void test_one_lost(struct rig *rig)
 	ok(!any_wrong(rig), "sums");
 }
 
+/* A response waits for the request that it must follow, and its direction is overtaken by far. */
+static void test_leap(struct rig *rig)
+{
+	struct text text;
+	struct evc conn;
+	struct evd *evd;
+	uint32_t i;
+
+	exchanges(&text, 4);
+	rig_reset(rig);
+	evc_init(&conn, rig, 1, 5, 6);
+	EST(&conn);
+	for (i = 0; i < 7; i++)
+		part(&conn, text.turn[i].dir, text.s + text.turn[i].at, text.turn[i].n, i == 6,
+		     LOSE);
+	evd = evc_make(&conn, OSP_TX, text.s + text.turn[7].at, text.turn[7].n, text.turn[7].n, 0);
+	evd->ev.other = conn.seq[OSP_RX];
+	evd->ev.flags |= OSP_DF_OTHER;
+	evc_deliver(&conn, evd);
+	eq_int(rig_stat(rig, OSP_ST_MSG_RESPONSES), 3, "it waits");
+	for (i = 0; i < 200; i++)
+		part(&conn, i % 2 ? OSP_TX : OSP_RX, text.s, 50, true, LOSE);
+	part(&conn, OSP_RX, text.s, text.turn[0].n, false, LOSE);
+	eq_int(rig_stat(rig, OSP_ST_MSG_RESPONSES), 4, "and is passed on");
+	part(&conn, OSP_TX, text.s + text.turn[1].at, text.turn[1].n, false, LOSE);
+	evc_close(&conn, FIN, 0);
+	eq_int(crec(rig, 0)->connection.lost_exchanges, 100, "what is between them is lost, it is not");
+	eq_int(rig_stat(rig, OSP_ST_TXN_OK), 4, "the others are ok");
+	eq_int(rig_stat(rig, OSP_ST_TXN_NO_REQUEST), 1, "half of it is told");
+	ok(!any_wrong(rig), "sums");
+}
+
 static void test_midstream(struct rig *rig)
 {
 	struct text text;
@@ -1385,6 +1417,7 @@ int main(void)
 	rig_open(&rig, NULL);
 	test_gaps(&rig);
 	test_one_lost(&rig);
+	test_leap(&rig);
 	test_midstream(&rig);
 	test_reorder(&rig);
 	test_list_full(&rig);
