@@ -235,7 +235,7 @@ check-layers:
 DEPS := gcc make pkg-config libc6-dev libxxhash-dev libmd-dev node-llhttp zlib1g-dev libzstd-dev \
 	librdkafka-dev libpcap-dev $(if $(filter 0,$(BPF)),,clang bpftool libbpf-dev libelf-dev)
 DEPS_TEST := curl nginx-light wrk nodejs python3 python3-jsonschema iproute2 procps util-linux \
-	libclang-rt-dev kcat zstd gzip default-jre-headless maven tshark \
+	libclang-rt-dev kcat openssl zstd gzip default-jre-headless maven tshark \
 	libsqlite3-dev logrotate
 
 deps:

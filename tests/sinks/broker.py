@@ -17,11 +17,11 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{ctl}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{ctl}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{ctl}{more}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL
 log.dirs={data}
 num.partitions=4
 auto.create.topics.enable={auto}
@@ -39,6 +39,16 @@ log.retention.ms=-1
 """
 # Records of the generator carry a fixed date; without the last line above the broker would throw
 # them away as a week old.
+
+# A listener with TLS and a password beside the open one.
+SECURE = """\
+ssl.keystore.type=PKCS12
+ssl.keystore.location={store}
+ssl.keystore.password=keystore
+sasl.enabled.mechanisms=PLAIN
+listener.name.secure.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required user_osprey="{password}";
+"""
 
 LOG4J = """\
 log4j.rootLogger=WARN,out
@@ -106,13 +116,18 @@ class Base:
 class RealBroker(Base):
 	kind = "Apache Kafka 3.9.1"
 	keeps = True			# its data outlive its process
+	password = "a-password-of-the-test"
 
-	def __init__(self, rig, classpath, port, ctl):
+	def __init__(self, rig, classpath, port, ctl, sec):
 		super().__init__(rig)
 		self.dir = os.path.join(rig.tmp, "broker")
 		os.makedirs(self.dir)
 		self.ports = port, ctl
 		self.address = f"127.0.0.1:{port}"
+		self.secure = self.cert = None
+		if shutil.which("openssl"):
+			self.secure = f"127.0.0.1:{sec}"
+			self.make_keys()
 		with open(os.path.join(self.dir, "log4j.properties"), "w") as f:
 			f.write(LOG4J)
 		# The first compiler alone: a test's broker does not live long enough for the second.
@@ -124,12 +139,24 @@ class RealBroker(Base):
 		self.rig.must(self.java + ["kafka.tools.StorageTool", "format", "-t",
 					   "b3NwcmV5LXRlc3RzLTAwMQ", "-c", self.conf])
 
+	def make_keys(self):
+		self.cert, key = (os.path.join(self.dir, n) for n in ("cert.pem", "key.pem"))
+		self.rig.must(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+			       "-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1",
+			       "-keyout", key, "-out", self.cert])
+		self.rig.must(["openssl", "pkcs12", "-export", "-in", self.cert, "-inkey", key,
+			       "-passout", "pass:keystore", "-out", os.path.join(self.dir, "store")])
+
 	def configure(self, auto_create=True):
 		self.conf = os.path.join(self.dir, "server.properties")
 		with open(self.conf, "w") as f:
 			f.write(PROPERTIES.format(port=self.ports[0], ctl=self.ports[1],
 						  data=os.path.join(self.dir, "data"),
-						  auto=str(auto_create).lower()))
+						  auto=str(auto_create).lower(),
+						  more=self.secure and f",SECURE://{self.secure}" or ""))
+			if self.secure:
+				f.write(SECURE.format(store=os.path.join(self.dir, "store"),
+						      password=self.password))
 
 	def start(self):
 		self.child = self.rig.popen(self.java + ["kafka.Kafka", self.conf],
@@ -149,6 +176,7 @@ class RealBroker(Base):
 class MockBroker(Base):
 	kind = "librdkafka's mock cluster"
 	keeps = False
+	secure = None
 
 	def __init__(self, rig, program):
 		super().__init__(rig)
@@ -170,7 +198,7 @@ def make(rig, out, free_port):
 	cache = os.environ.get("OSP_KAFKA_JARS") or os.path.join(top, "kafka")
 	classpath, why = jars(cache)
 	if classpath:
-		return RealBroker(rig, classpath, free_port(), free_port()), None
+		return RealBroker(rig, classpath, free_port(), free_port(), free_port()), None
 	mock = os.path.join(out, "tests", "sinks", "mock_cluster")
 	if os.access(mock, os.X_OK):
 		return MockBroker(rig, mock), why

@@ -23,8 +23,8 @@ import broker as brokers  # noqa: E402
 import tap  # noqa: E402
 
 STALL = int(os.environ.get("OSP_STALL") or 10)
-PARTS = ("down_at_start", "good", "own_key", "never", "too_large", "live", "stalled", "killed",
-	 "missing")
+PARTS = ("down_at_start", "good", "own_key", "secure", "never", "too_large", "live", "stalled",
+	 "killed", "missing")
 QUICK = ("good", "own_key", "never", "too_large")
 LASTING = ("down_at_start", "killed", "missing")	# need a broker that comes back as it was
 KINDS = ("transaction", "connection", "ledger")
@@ -168,6 +168,28 @@ class Test:
 				bad.append(m)
 		self.t.ok(n == 307 and not bad, f"{name}: a key of one's own, one topic for all",
 			  n, *bad[:3])
+
+	def secure(self):
+		"""TLS and SASL/PLAIN, with the right password and with a wrong one."""
+		if not self.br.secure:
+			self.t.skip("secure: TLS and SASL", f"not with {self.br.kind}, or no openssl")
+			return
+		opts = {"brokers": self.br.secure, "rd.security.protocol": "sasl_ssl",
+			"rd.sasl.mechanism": "PLAIN", "rd.sasl.username": "osprey",
+			"rd.sasl.password": self.br.password, "rd.ssl.ca.location": self.br.cert}
+		name = "secure"
+		run = self.run(name, "txns=500,conns=20", kafka=opts)
+		self.beside(run, name)
+		self.arrived(name, run, run.sinks(), exact=True)
+		name = "stranger"
+		run = self.run(name, "txns=500,conns=20", kafka={**opts, "rd.sasl.password": "wrong-one"},
+			       args=["--stop-timeout", "3s"])
+		self.beside(run, name)
+		k = run.sinks().get("kafka", {})
+		self.t.ok(not k.get("acked") and k.get("lost") == k.get("offered"),
+			  f"{name}: a wrong password delivers nothing, all of it is counted", k)
+		self.t.ok("uthentication failed" in run.stderr() and "wrong-one" not in run.stderr(),
+			  f"{name}: says why, not the password", run.stderr()[-1500:])
 
 	# ---- faults ----
 
