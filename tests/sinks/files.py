@@ -5,7 +5,7 @@ csv cells against the jsonl of the same run; and kill -9 at random moments.
 
     files.py [PART]...      all, or some of PARTS
 
-OSP_KILLS: how often the agent is killed (30; 100 for the long form).
+OSP_KILLS: how often the agent is killed (100; a sanitized one 10 times).
 """
 import csv
 import gzip
@@ -24,7 +24,7 @@ from common import (AGENT, SANITIZED, Run, complete, count, lines_of, load, rigs
 		    rotated)
 import tap  # noqa: E402
 
-KILLS = int(os.environ.get("OSP_KILLS") or 30)
+KILLS = int(os.environ.get("OSP_KILLS") or (10 if SANITIZED else 100))
 MIB = 1 << 20
 PARTS = ("columns", "by_size", "by_time", "gzip", "zstd", "hup", "reader_gone", "full_disk", "kill")
 
