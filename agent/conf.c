@@ -53,6 +53,10 @@ static const struct row table[] = {
 	  "event ring (default 64M)" },
 	{ "capture-cap", SIZE32, 0, 0, AT(bpf.call_cap), 0, 1 << 20, "SIZE",
 	  "bytes copied of one call (default 256K, at most 1M)" },
+	{ "skip-from", SIZE, 0, 0, AT(trk.skip_from), 0, 0, "SIZE",
+	  "what nobody keeps is not copied when this much or more of it is still\n"
+	  "to come: bodies have exact sizes then, but no digest (default 64K;\n"
+	  "0: copy all)" },
 	{ "max-head", SIZE32, 0, 0, AT(trk.max_head), 64, 16 << 20, "SIZE",
 	  "longest HTTP head (default 256K)" },
 	{ "max-connections", U32, 0, 0, AT(trk.max_conns), 1, 1 << 24, "N",

@@ -74,6 +74,7 @@ struct osp_tracker {
 	struct osp_ledger *led;
 	osp_rec_fn fn;
 	void *ctx;
+	struct osp_source *src;	/* told what nobody needs; NULL: can't be */
 	uint64_t boot_hash;	/* of the boot id: part of every record's id */
 	uint64_t now;		/* event time, never goes back */
 	int64_t wall_off;
@@ -160,6 +161,9 @@ void osp_feed_pump(struct osp_conn *conn, uint64_t until);
  */
 void osp_feed_hole(struct osp_conn *conn, int dir, uint64_t pos, uint32_t lost, uint32_t filtered,
 		   bool raced, const struct osp_seg *seg);
+
+/* Nobody needs the next n bytes of that direction; the source is told, if there are enough. */
+void osp_feed_skip(struct osp_conn *conn, int dir, uint64_t n);
 
 /* Counts what is held of an unknown protocol as cls. */
 void osp_feed_drop_hold(struct osp_conn *conn, int dir, enum osp_st cls);

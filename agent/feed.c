@@ -179,6 +179,36 @@ static void undecided(struct osp_conn *conn, int dir, uint64_t pos, const char *
 	}
 }
 
+/* More at once would not be ahead of the stream any more, modulo 2^32. */
+#define SKIP_MAX (1ull << 30)
+
+void osp_feed_skip(struct osp_conn *conn, int dir, uint64_t n)
+{
+	struct osp_strm *strm = &conn->strm[dir];
+	struct osp_source *src = conn->trk->src;
+	uint32_t dirs = 0, until[OSP_DIRS];
+	int i;
+
+	/* What comes before strm->skip was under way already when that was said. */
+	if (!src || n < conn->trk->conf.skip_from || strm->next < strm->skip)
+		return;
+	strm->skip = strm->next + (n < SKIP_MAX ? n : SKIP_MAX);
+	for (i = 0; i < OSP_DIRS; i++) {
+		dirs |= (uint32_t)(conn->strm[i].next < conn->strm[i].skip) << i;
+		until[i] = (uint32_t)conn->strm[i].skip;
+	}
+	src->ops->skip(src, conn->id, dirs, until);
+}
+
+/* Of a connection that nobody parses: not for one that will be gone before it pays. */
+static void skip_opaque(struct osp_conn *conn, int dir)
+{
+	const struct osp_strm *strm = &conn->strm[dir];
+
+	if (conn->trk->src && strm->next - strm->base >= conn->trk->conf.skip_from)
+		osp_feed_skip(conn, dir, SKIP_MAX);
+}
+
 static void pass_gap(struct osp_conn *conn, int dir, uint64_t n, int cause, uint32_t lo,
 		     const struct osp_seg *seg)
 {
@@ -199,6 +229,8 @@ static void pass_gap(struct osp_conn *conn, int dir, uint64_t n, int cause, uint
 		osp_feed_drop_hold(conn, dir, OSP_ST_BY_SKIPPED_RESYNC);
 	else if (conn->mode == OSP_CM_PARSER)
 		conn->parser->gap(conn->state, dir, pos, n, cause, lo, seg);
+	else if (conn->mode == OSP_CM_OPAQUE)
+		skip_opaque(conn, dir);
 }
 
 static void pass_data(struct osp_conn *conn, int dir, const char *p, uint32_t n,
@@ -224,6 +256,8 @@ static void pass_data(struct osp_conn *conn, int dir, const char *p, uint32_t n,
 		undecided(conn, dir, pos, p, n, seg);
 	else
 		osp_trk_count(conn->trk, OSP_ST_BY_SKIPPED_OPAQUE, n);
+	if (conn->mode == OSP_CM_OPAQUE)
+		skip_opaque(conn, dir);
 }
 
 /* The hole before pos, of which the event after it says what it knows. */

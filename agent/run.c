@@ -465,6 +465,7 @@ static int open_rest(struct agent *ag)
 		osp_err("%s", strerror(-err));
 		return OSP_EXIT_RUNTIME;
 	}
+	osp_tracker_skip_by(ag->trk, ag->src);
 	if (ag->conf->record && osp_oev_open(&ag->oev, ag->conf->record, &ag->info))
 		return OSP_EXIT_RUNTIME;
 	return 0;

@@ -61,6 +61,14 @@ struct osp_source_ops {
 	int (*reload)(struct osp_source *src);
 	/* NULL: has no rings. */
 	void (*fill)(const struct osp_source *src, struct osp_source_fill *out);
+	/* Nobody needs the connection's bytes before the positions until[] (TCP sequence numbers,
+	 * less than 2^31 ahead) in the directions of which the bit is set in dirs; in others all is
+	 * needed. What has not come yet may come as a gap of cause OSP_CAUSE_SKIPPED. A hint; NULL:
+	 * all comes. unskip: the connection has ended.
+	 */
+	void (*skip)(struct osp_source *src, uint64_t conn, uint32_t dirs,
+		     const uint32_t until[OSP_DIRS]);
+	void (*unskip)(struct osp_source *src, uint64_t conn);
 	/* Puts the source's own counters into the ledger; NULL: has none. */
 	void (*stats)(const struct osp_source *src, struct osp_ledger *led);
 	void (*close)(struct osp_source *src);

@@ -88,6 +88,8 @@ struct bpf_source {
 	const char *mode;
 	const struct osp_filter *filter;
 	struct filter_set in_force;	/* what the maps hold */
+	uint32_t skip_serial;
+	bool skip_new, skip_said;	/* in this poll: osp_skips changed; and the programs know */
 	char host[65], kernel[65], boot_id[40];
 };
 
@@ -387,6 +389,44 @@ static int drain_rest(struct bpf_source *src, osp_ev_fn fn, void *ctx)
 	return fn(ctx, &ev.h);
 }
 
+/* ---- what nobody needs ------------------------------------------------------------------ */
+
+/* Has every socket that moves data look into osp_skips once. The first change of a poll is told at
+ * once, those that follow together: sockets of which nothing is skipped pay for each.
+ */
+static void tell_skips(struct bpf_source *src, bool now)
+{
+	if (!src->skip_new || (src->skip_said && !now))
+		return;
+	__atomic_fetch_add(&src->skel->bss->osp_live.skip_gen, 1, __ATOMIC_RELEASE);
+	src->skip_new = false;
+	src->skip_said = true;
+}
+
+/* A full map or no memory: the bytes are copied as before. */
+static void bpf_skip(struct osp_source *base, uint64_t conn, uint32_t dirs,
+		     const uint32_t until[OSP_DIRS])
+{
+	struct bpf_source *src = (struct bpf_source *)base;
+	struct osp_skip skip = { .dirs = dirs, .until = { until[OSP_TX], until[OSP_RX] } };
+
+	if (src->stopped)
+		return;
+	if (!++src->skip_serial)
+		src->skip_serial = 1;
+	skip.serial = src->skip_serial;
+	if (!bpf_map_update_elem(bpf_map__fd(src->skel->maps.osp_skips), &conn, &skip, BPF_ANY))
+		src->skip_new = true;
+	tell_skips(src, false);
+}
+
+static void bpf_unskip(struct osp_source *base, uint64_t conn)
+{
+	struct bpf_source *src = (struct bpf_source *)base;
+
+	bpf_map_delete_elem(bpf_map__fd(src->skel->maps.osp_skips), &conn);
+}
+
 static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 {
 	struct bpf_source *src = (struct bpf_source *)base;
@@ -408,7 +448,9 @@ static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 	 * then, edge-triggered or not.
 	 */
 	epoll_wait(src->wait_fd, &woken, 1, 0);
+	src->skip_said = false;
 	n = drain(src, fn, ctx);
+	tell_skips(src, true);
 	if (n < 0)
 		return n;
 	if (now >= src->tick_at)
@@ -1003,6 +1045,8 @@ static const struct osp_source_ops bpf_ops = {
 	.info = bpf_info,
 	.reload = bpf_reload,
 	.fill = bpf_fill,
+	.skip = bpf_skip,
+	.unskip = bpf_unskip,
 	.close = bpf_close,
 	.live = 1,
 };

@@ -46,6 +46,7 @@ struct osp_strm {
 	uint64_t base;		/* position of the first byte accounted for */
 	uint64_t next;		/* of the next byte to be passed on */
 	uint64_t eof;		/* of the end, OSP_POS_NONE: not known */
+	uint64_t skip;		/* the source knows that nobody needs what is before this */
 	uint64_t gap_bytes, overlap;
 	uint64_t rival;		/* of the overlap: by another thread, and no hole is put down to it */
 	struct osp_piece *piece;	/* by position, no overlaps */

@@ -214,6 +214,8 @@ static void finish_conn(struct osp_conn *conn, enum osp_conn_end how, const stru
 	osp_trk_count(trk, how == OSP_CE_IDLE ? OSP_ST_CONN_EVICTED_IDLE :
 			   how == OSP_CE_EVICTED ? OSP_ST_CONN_EVICTED_FULL :
 						   OSP_ST_CONN_CLOSED, how != OSP_CE_STOP);
+	if (conn->strm[OSP_TX].skip | conn->strm[OSP_RX].skip)
+		trk->src->ops->unskip(trk->src, conn->id);
 	trk->busy = NULL;
 	osp_conn_free(conn);
 }
@@ -500,6 +502,7 @@ void osp_tracker_conf_default(struct osp_tracker_conf *conf)
 		.txn_timeout_ns = 300000000000ull,
 		.idle_ns = 7200000000000ull,
 		.max_head = 256u << 10,
+		.skip_from = 64u << 10,
 		.connections = true,
 	};
 }
@@ -580,6 +583,14 @@ void osp_tracker_finish(struct osp_tracker *trk)
 	while (!osp_list_empty(&trk->lru))
 		finish_conn(osp_list_entry(trk->lru.next, struct osp_conn, lru), OSP_CE_STOP,
 			    NULL);
+}
+
+void osp_tracker_skip_by(struct osp_tracker *trk, struct osp_source *src)
+{
+	if (!src->ops->skip || !trk->conf.skip_from)
+		return;
+	trk->src = src;
+	trk->env.skip_from = trk->conf.skip_from;
 }
 
 uint64_t osp_tracker_now(const struct osp_tracker *trk)

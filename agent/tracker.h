@@ -24,6 +24,7 @@ struct osp_tracker_conf {
 	uint64_t conn_interval_ns;	/* connection records of running ones; 0: only when they end */
 	uint32_t max_head;		/* longest head; default 256 KiB */
 	uint32_t body;			/* bytes of each body kept in the record; default 0 */
+	uint64_t skip_from;		/* so much that nobody keeps is not asked of the source; default 64 KiB, 0 never */
 	bool headers;			/* keep headers */
 	bool connections;		/* make connection records */
 	const char *redact;		/* comma-separated header names; NULL: the default list */
@@ -47,6 +48,9 @@ int osp_tracker_event(void *trk, const struct osp_ev_hdr *ev);
  * connections get their record with end "running".
  */
 void osp_tracker_finish(struct osp_tracker *trk);
+
+/* Where the events come from: told what nobody needs, if it can make use of that. */
+void osp_tracker_skip_by(struct osp_tracker *trk, struct osp_source *src);
 
 /* CLOCK_BOOTTIME ns of the latest event; the wall clock's offset to it. */
 uint64_t osp_tracker_now(const struct osp_tracker *trk);

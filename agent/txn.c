@@ -516,12 +516,29 @@ static void on_body_gap(void *ctx, int kind, uint64_t bytes, int cause)
 		return;
 	txn->half[kind].body += bytes;
 	txn->half[kind].gap = true;
+	if (cause == OSP_CAUSE_SKIPPED) {
+		txn->flags |= OSP_RF_SKIPPED;	/* nothing is missing that was asked for */
+		return;
+	}
 	txn->lost += bytes;
 	txn->flags |= OSP_RF_GAP;
 	if (cause == OSP_CAUSE_SENDFILE)
 		txn->flags |= OSP_RF_SENDFILE;
 	if (conn->trk->conf.body)
 		txn->flags |= OSP_RF_TRUNCATED;
+}
+
+/* Unless more of the body is to be kept. */
+static void on_skip(void *ctx, int dir, uint64_t n)
+{
+	struct osp_conn *conn = ctx;
+	const struct osp_txn *txn = conn->pair.cur[dir == conn->req_dir ? OSP_REQ : OSP_RES];
+	const struct osp_half *half = txn ? &txn->half[dir == conn->req_dir ? OSP_REQ : OSP_RES] :
+					    NULL;
+
+	if (half && !half->gap && half->kept.n < conn->trk->conf.body)
+		return;
+	osp_feed_skip(conn, dir, n);
 }
 
 static void on_touch(void *ctx, int kind, const struct osp_seg *seg)
@@ -698,6 +715,7 @@ const struct osp_parser_host osp_txn_host = {
 	.answered = on_answered,
 	.proto = on_proto,
 	.bytes = on_bytes,
+	.skip = on_skip,
 	.buf_add = on_buf_add,
 	.buf_free = on_buf_free,
 };

@@ -30,6 +30,22 @@ struct osp_sk {
 	__u8 how, role, role_from;
 	__u8 close_flags;	/* OSP_CF_*, gathered on the way */
 	__u8 pad;
+	/* osp_skip.bpf.h, per direction */
+	__u32 skip_gen;		/* of osp_live, when osp_skips was asked */
+	__u32 skip_serial;	/* of the entry taken last */
+	union {
+		__u32 skip_any;
+		struct {
+			__u8 skip_on[OSP_DIRS];		/* skip_until holds */
+			__u8 skip_held[OSP_DIRS];	/* [from, end) waits for its event */
+		};
+	};
+	__u32 skip_until[OSP_DIRS];
+	__u32 skip_from[OSP_DIRS], skip_end[OSP_DIRS];
+	__u32 skip_turn[OSP_DIRS];	/* of the last call skipped */
+	__u32 skip_tid;
+	__u64 skip_ts[OSP_DIRS];	/* of the last call skipped */
+	__u64 skip_due[OSP_DIRS];	/* when its event is made at the latest */
 };
 
 struct {
@@ -83,6 +99,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct osp_scratch);
 } osp_scratch SEC(".maps");
+
+/* Where connections' bytes are needed again, by conn id; only user space writes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct osp_skip);
+} osp_skips SEC(".maps");
 
 /* tgid -> start time of the process that PROC was sent for. */
 struct {

@@ -50,6 +50,14 @@ struct osp_live {
 	__u32 roles;		/* bit per enum osp_role */
 	__u32 gen;		/* raised by the agent, and by every exec */
 	__u32 sleeping;		/* the agent waits on the rings' fds */
+	__u32 skip_gen;		/* raised by the agent after a change of osp_skips */
+};
+
+/* What user space does not need of a connection: bytes before a position. */
+struct osp_skip {
+	__u32 serial;		/* another one with each change, of any entry; never 0 */
+	__u32 dirs;		/* bit per enum osp_dir: until holds */
+	__u32 until[OSP_DIRS];	/* TCP sequence number */
 };
 
 struct osp_exe_key {

@@ -16,6 +16,7 @@
  *
  *   osp_maps.bpf.h    maps, knobs           osp_emit.bpf.h    events into rings
  *   osp_sock.bpf.h    reading sockets       osp_filter.bpf.h  what the user wants
+ *   osp_skip.bpf.h    what nobody needs
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -23,6 +24,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "bpf/osp_filter.bpf.h"
+#include "bpf/osp_skip.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -297,12 +299,15 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 		return 0;
 	call->seq = (dir == OSP_TX ? pos.tx_end : pos.rx_end) - ret;
 	call->other = dir == OSP_TX ? pos.rx_end : pos.tx_end;
+	if (skip(st))
+		goto out;
 	task = bpf_get_current_task_btf();
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	sock_args(&a, task, regs, dir, flags);
 	if (a.how == ARG_MMSG)
 		mmsg_next(&a, call, st);
 	emit_call(call, &a, false);
+out:
 	end(call, st);
 	return 0;
 }
@@ -537,6 +542,8 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 		return 0;
 	call->seq = (sys.dir == OSP_TX ? pos.tx_end : pos.rx_end) - (__u32)ret;
 	call->other = sys.dir == OSP_TX ? pos.rx_end : pos.tx_end;
+	if (skip(st))
+		goto out;
 	if (sys.dir == OSP_RX && (sys.flags & MSG_TRUNC)) {
 		sys.a.how = ARG_NONE;
 		sys.a.cause = OSP_CAUSE_MSG_TRUNC;
@@ -545,6 +552,7 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 		sys_mmsg(call, plain);
 	else
 		emit_call(call, &sys.a, plain);
+out:
 	end(call, st);
 	return 0;
 }
@@ -593,6 +601,7 @@ static __always_inline void established(struct sock *sk, int old)
 {
 	struct osp_pos pos = read_pos(sk, false);
 	struct osp_sk *st = sk_make(sk);
+	__u32 serial;
 	__u64 id;
 
 	if (!st) {
@@ -602,8 +611,10 @@ static __always_inline void established(struct sock *sk, int old)
 	}
 	/* A socket that connects anew (after AF_UNSPEC) starts from nothing. */
 	id = st->id;
+	serial = st->skip_serial;
 	__builtin_memset(st, 0, sizeof(*st));
 	st->id = id;
+	st->skip_serial = serial;
 	st->opened_ns = bpf_ktime_get_boot_ns();
 	st->how = OSP_OPEN_ESTABLISHED;
 	st->seq[OSP_TX] = pos.tx_end;
@@ -636,6 +647,8 @@ static __always_inline void ending(struct sock *sk, int old, int new)
 	st = sk_find(sk);
 	if (!st)
 		return;
+	if (st->skip_any)
+		skip_flush_end(st);
 	pos = read_pos(sk, state_after_fin_tx(old));
 	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) {
 		/* The FIN is queued after the state is set: write_seq is still the data's end. */
@@ -693,6 +706,8 @@ static __always_inline void destroyed(struct sock *sk)
 	call->sk = key;
 	if (!st->announced && !st->turn && want(slot, st->role, 0))
 		emit_open(sk, st);
+	if (st->skip_any)
+		skip_flush_end(st);
 	if (st->announced || (st->turn && st->take)) {
 		pos = read_pos(sk, st->close_flags & OSP_CF_FIN_TX);
 		ev = ctl_reserve(osp_ev_close);

@@ -649,6 +649,22 @@ static void run(struct h1 *h, int dir, const char *p, uint32_t n, const struct o
 		count(h, OSP_BC_OPAQUE, n - i);
 }
 
+/* Inside a body only: where it should begin there may be none, see no_body_after_all(). */
+static void offer_skip(struct h1 *h, int dir)
+{
+	const struct h1_dir *d = &h->d[dir];
+	uint64_t n = UINT64_MAX;
+
+	if (h->off || d->ended || d->pos <= d->body)
+		return;
+	if (d->state == H1_LENGTH || d->state == H1_CHUNK_DATA)
+		n = d->left;
+	else if (d->state != H1_EOF && d->state != H1_TUNNEL)
+		return;
+	if (n >= h->env->skip_from)
+		h->host->skip(h->ctx, dir, n);
+}
+
 static void h1_data(void *st, int dir, uint64_t pos, const char *p, uint32_t n,
 		    const struct osp_seg *seg)
 {
@@ -661,6 +677,8 @@ static void h1_data(void *st, int dir, uint64_t pos, const char *p, uint32_t n,
 		return;
 	}
 	run(h, dir, p, n, seg, true);
+	if (h->env->skip_from)
+		offer_skip(h, dir);
 }
 
 /* Whether the framing knows what comes after the gap. */
@@ -702,8 +720,11 @@ static void h1_gap(void *st, int dir, uint64_t pos, uint64_t bytes, int cause, u
 	first.turn = lo;
 	if (in_msg(d))
 		h->host->touch(h->ctx, kind, &first);
-	if (!body_in_doubt(h, dir, seg->turn) && step_over(h, dir, bytes, cause))
+	if (!body_in_doubt(h, dir, seg->turn) && step_over(h, dir, bytes, cause)) {
+		if (h->env->skip_from)
+			offer_skip(h, dir);
 		return;
+	}
 	if (in_msg(d)) {
 		h->host->body_gap(h->ctx, kind, d->state == H1_LENGTH ? d->left : bytes, cause);
 		msg_end(h, kind, OSP_END_GAP);

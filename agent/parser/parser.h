@@ -131,6 +131,8 @@ struct osp_parser_host {
 	/* The connection speaks something else from here on. NULL: as before, but tunnelled. */
 	void (*proto)(void *ctx, const char *name);
 	void (*bytes)(void *ctx, enum osp_byte_class cls, int64_t n);
+	/* The next n bytes of that direction matter by their number only (n >= env->skip_from). */
+	void (*skip)(void *ctx, int dir, uint64_t n);
 	/* 0 or -ENOMEM. */
 	int (*buf_add)(void *ctx, struct osp_buf *buf, const char *p, uint32_t n);
 	void (*buf_free)(void *ctx, struct osp_buf *buf);
@@ -140,6 +142,7 @@ struct osp_parser_host {
 struct osp_parser_env {
 	uint32_t max_head;
 	struct osp_header *header;	/* OSP_HEADERS_MAX */
+	uint64_t skip_from;		/* so many at least make skip() worth calling; 0 never */
 };
 
 struct osp_parser_init {
