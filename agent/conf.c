@@ -5,9 +5,11 @@
 #include "agent/base/opt.h"
 #include "agent/conf_rows.h"
 #include "agent/metrics.h"
+#include "agent/shard.h"
 
 #include <errno.h>
 #include <getopt.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +51,9 @@ static const struct row table[] = {
 	{ .name = "How:", .kind = HEADING },
 	{ "capture", MODE, 0, 0, AT(bpf.mode), 0, 0, "auto|sock|syscall",
 	  "kernel hooks: socket tracepoints (Linux 6.3) or system calls" },
+	{ "rings", RINGS, 0, 0, AT(rings), 1, OSP_SHARDS_MAX, "N|auto",
+	  "shards: so many threads divide the connections among them\n"
+	  "(default 1; auto: one per CPU)" },
 	{ "ring-size", SIZE, 0, 0, AT(bpf.ring_bytes), 4096, 1ull << 31, "SIZE",
 	  "event ring (default 64M)" },
 	{ "capture-cap", SIZE32, 0, 0, AT(bpf.call_cap), 0, 1 << 20, "SIZE",
@@ -157,6 +162,25 @@ static int set_mode(struct osp_conf *conf, const char *text)
 	return -EINVAL;
 }
 
+/* CPUs that we may run on. */
+static uint32_t cpus(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+
+	return n < (int)OSP_SHARDS_MAX ? (uint32_t)n : OSP_SHARDS_MAX;
+}
+
+static int set_rings(struct osp_conf *conf, const struct row *row, const char *text)
+{
+	uint64_t n = cpus();
+	int err = strcmp(text, "auto") ? number(row, text, &n) : 0;
+
+	if (!err)
+		conf->rings = (uint32_t)n;
+	return err;
+}
+
 static int set_flag(const struct row *row, bool *flag, const char *text)
 {
 	if (!text || !strcmp(text, "yes") || !strcmp(text, "true"))
@@ -212,6 +236,8 @@ static int set(struct osp_conf *conf, const struct row *row, const char *text)
 		return 0;
 	case MODE:
 		return set_mode(conf, text);
+	case RINGS:
+		return set_rings(conf, row, text);
 	case SINK:
 		return add_sink(conf, text);
 	case FILTER:
@@ -314,6 +340,7 @@ static void defaults(struct osp_conf *conf)
 	conf->bpf.call_cap = 256u << 10;
 	conf->ledger_interval_ns = 60000000000ull;
 	conf->stop_timeout_ns = 5000000000ull;
+	conf->rings = 1;
 	osp_tracker_conf_default(&conf->trk);
 	osp_wire_conf_default(&conf->wire);
 }
@@ -481,6 +508,7 @@ static bool same(const struct osp_conf *a, const struct osp_conf *b, const struc
 	case STR:
 		return same_text(*(const char *const *)x, *(const char *const *)y);
 	case U32:
+	case RINGS:
 	case SIZE32:
 		return *(const uint32_t *)x == *(const uint32_t *)y;
 	case U64:

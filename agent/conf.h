@@ -38,6 +38,7 @@ struct osp_conf {
 	bool synthetic;			/* --synthetic, with or without a spec */
 	uint64_t duration_ns;		/* 0: until told to stop */
 	uint64_t count;			/* transactions; 0: no end */
+	uint32_t rings;			/* shards (agent/shard.h) */
 	uint64_t ledger_interval_ns;	/* 0: at start and exit only */
 	uint64_t stop_timeout_ns;	/* for sinks to finish in */
 	bool no_connections;

@@ -14,6 +14,7 @@ enum kind {
 	SIZE, SIZE32,	/* uint64_t, uint32_t */
 	TIME,		/* uint64_t ns */
 	MODE,		/* enum osp_capture_mode */
+	RINGS,		/* uint32_t, or "auto" */
 	SYNTH,		/* optional argument */
 	SINK, FILTER,	/* several of each */
 	COMMAND,

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* run.c: one loop, one thread: poll the source, hand each event to the recording and the tracker,
- * whose records go to the sinks. Time is the events'; the real clock only paces the polling.
+/* run.c: one loop: poll the source, hand each event to the recording and the shards, whose records
+ * go to the sinks. Time is the events'; the real clock only paces the polling.
  */
 #include "agent/run.h"
 #include "agent/base/log.h"
 #include "agent/ledger.h"
 #include "agent/metrics.h"
 #include "agent/oev.h"
+#include "agent/shard.h"
 #include "agent/source_replay.h"
 #include "agent/source_synth.h"
 #include "agent/wire/source_wire.h"
@@ -43,10 +44,11 @@ struct agent {
 	struct osp_conf *conf;
 	struct osp_source *src;
 	struct osp_source_info info;
-	struct osp_tracker *trk;
+	struct osp_shards *shards;
 	struct osp_sinks *sinks;
 	struct osp_oev *oev;
-	struct osp_ledger led;
+	struct osp_ledger own;		/* the source's totals and what is counted here */
+	struct osp_ledger led;		/* of that and the shards' the sum: count() */
 	int signal_fd;
 	bool stop, hinted, started, reload;
 	uint64_t first_ns;		/* event time of the first event */
@@ -77,13 +79,13 @@ static int64_t wall_ns(void)
 
 /* ---- records ------------------------------------------------------------------------------ */
 
-static void take_record(void *ctx, const struct osp_record *rec)
+/* Makes ag->led what has been counted so far. */
+static void count(struct agent *ag)
 {
-	struct agent *ag = ctx;
-
-	osp_sinks_offer(ag->sinks, rec);
-	if (ag->conf->count && ag->led.v[OSP_ST_REC_TRANSACTION] >= ag->conf->count)
-		ag->stop = true;
+	if (ag->src->ops->stats)
+		ag->src->ops->stats(ag->src, &ag->own);
+	ag->led = ag->own;
+	osp_shards_count(ag->shards, &ag->led);
 }
 
 static uint32_t sink_counters(struct agent *ag, struct osp_rec_counter *out, bool with_sinks)
@@ -109,11 +111,11 @@ static void offer_ledger(struct agent *ag, const char *when, bool final)
 	struct osp_record rec = {
 		.size = sizeof(rec), .kind = OSP_REC_LEDGER,
 		.vantage = vantage_of(ag->info.origin),
-		.ts_ns = (int64_t)osp_tracker_now(ag->trk) + osp_tracker_wall_off(ag->trk),
+		.ts_ns = (int64_t)osp_shards_now(ag->shards) + osp_shards_wall_off(ag->shards),
 	};
 
-	if (ag->src->ops->stats)
-		ag->src->ops->stats(ag->src, &ag->led);
+	osp_shards_sync(ag->shards);
+	count(ag);
 	rec.id[0] = (uint64_t)rec.ts_ns;
 	rec.id[1] = ++ag->ledgers;
 	rec.str[OSP_S_WHEN] = osp_slice_str(when);
@@ -126,9 +128,9 @@ static void offer_ledger(struct agent *ag, const char *when, bool final)
 	rec.ledger.closed = osp_ledger_closes(&ag->led, extra, extra_n, final, NULL, 0);
 	rec.ledger.counter_n = osp_ledger_counters(&ag->led, extra, extra_n, all);
 	rec.ledger.counter = all;
-	rec.ledger.wall_off_ns = osp_tracker_wall_off(ag->trk);
-	osp_count(&ag->led, OSP_ST_REC_LEDGER, 1);
-	take_record(ag, &rec);
+	rec.ledger.wall_off_ns = osp_shards_wall_off(ag->shards);
+	osp_count(&ag->own, OSP_ST_REC_LEDGER, 1);
+	osp_sinks_offer(ag->sinks, &rec);
 }
 
 /* ---- metrics ------------------------------------------------------------------------------ */
@@ -138,8 +140,7 @@ static void publish(struct agent *ag, bool between)
 {
 	struct osp_metrics_snap *snap = &ag->snap;
 
-	if (ag->src->ops->stats)
-		ag->src->ops->stats(ag->src, &ag->led);
+	count(ag);
 	snap->info = ag->info;
 	snap->led = ag->led;
 	snap->sink_n = sink_counters(ag, snap->sink, true);
@@ -150,7 +151,7 @@ static void publish(struct agent *ag, bool between)
 	snap->has_fill = ag->src->ops->fill;
 	if (snap->has_fill)
 		ag->src->ops->fill(ag->src, &snap->fill);
-	snap->conns = osp_tracker_conns(ag->trk);
+	snap->conns = osp_shards_conns(ag->shards);
 	snap->conns_max = ag->conf->trk.max_conns;
 	snap->budget_bytes = ag->conf->trk.byte_budget;
 	/* If a scrape has the copy right now, the next round tries again. */
@@ -170,7 +171,7 @@ static void publish_when_due(struct agent *ag, bool between)
 static void begin_poll(struct agent *ag)
 {
 	if (ag->met)
-		ag->poll_ns = (uint64_t)(wall_ns() - osp_tracker_wall_off(ag->trk));
+		ag->poll_ns = (uint64_t)(wall_ns() - osp_shards_wall_off(ag->shards));
 }
 
 static void measure_age(struct agent *ag, const struct osp_ev_hdr *ev)
@@ -203,12 +204,14 @@ static int take_event(void *ctx, const struct osp_ev_hdr *ev)
 	if (ag->met)
 		measure_age(ag, ev);
 	if (ev->kind == OSP_EV_LOST)
-		osp_ledger_source(&ag->led, (const struct osp_ev_lost *)ev);
-	osp_tracker_event(ag->trk, ev);
+		osp_ledger_source(&ag->own, (const struct osp_ev_lost *)ev);
+	osp_shards_event(ag->shards, ev);
 	if (ev->kind == OSP_EV_TICK || !ag->started)
-		ledger_when_due(ag, osp_tracker_now(ag->trk));
+		ledger_when_due(ag, osp_shards_now(ag->shards));
 	if (ag->conf->duration_ns &&
-	    osp_tracker_now(ag->trk) - ag->first_ns >= ag->conf->duration_ns)
+	    osp_shards_now(ag->shards) - ag->first_ns >= ag->conf->duration_ns)
+		ag->stop = true;
+	if (osp_shards_enough(ag->shards))
 		ag->stop = true;
 	return ag->stop ? -ECANCELED : 0;
 }
@@ -261,7 +264,7 @@ static void reload(struct agent *ag)
 		return;
 	}
 	if (ag->conf->ledger_interval_ns != interval)
-		ag->ledger_at = osp_tracker_now(ag->trk) + ag->conf->ledger_interval_ns;
+		ag->ledger_at = osp_shards_now(ag->shards) + ag->conf->ledger_interval_ns;
 	if (ops->reload && ops->reload(ag->src)) {
 		struct osp_filter bad = ag->conf->filter;
 
@@ -308,6 +311,7 @@ static void hint(struct agent *ag, uint64_t now)
 
 	if (ag->hinted || !ag->src->ops->live)
 		return;
+	count(ag);
 	if (ag->led.v[OSP_ST_TXN_BEGUN]) {
 		ag->hinted = true;
 	} else if (now >= ag->hint_at) {
@@ -331,6 +335,7 @@ static int loop(struct agent *ag)
 
 		begin_poll(ag);
 		n = ops->poll(ag->src, take_event, ag);
+		osp_shards_kick(ag->shards);
 		if (n < 0)
 			break;
 		take_signals(ag);
@@ -456,11 +461,14 @@ static int open_source(struct agent *ag)
 
 static int open_rest(struct agent *ag)
 {
+	struct osp_shards_conf conf = { .n = ag->conf->rings, .trk = ag->conf->trk,
+					.count = ag->conf->count, .live = ag->src->ops->live,
+					.ask = asked_to_stop, .ctx = ag };
 	int err;
 
 	ag->src->ops->info(ag->src, &ag->info);
 	osp_sinks_block(ag->sinks, !ag->src->ops->live);
-	err = osp_tracker_new(&ag->trk, &ag->conf->trk, &ag->info, &ag->led, take_record, ag);
+	err = osp_shards_new(&ag->shards, &conf, &ag->info, ag->sinks);
 	if (err) {
 		osp_err("%s", strerror(-err));
 		return OSP_EXIT_RUNTIME;
@@ -488,7 +496,7 @@ static void finish(struct agent *ag)
 	struct osp_rec_counter extra[OSP_LEDGER_EXTRA_MAX];
 	uint64_t begin = mono_ns(), deadline = begin + ag->conf->stop_timeout_ns;
 
-	osp_tracker_finish(ag->trk);
+	osp_shards_finish(ag->shards);
 	/* The last ledger tells how the sinks fared, so it comes when they are through. One that is
 	 * stuck must leave the others time for it.
 	 */
@@ -499,6 +507,7 @@ static void finish(struct agent *ag)
 	osp_sinks_close(ag->sinks, deadline);
 	if (ag->met)
 		publish(ag, true);
+	count(ag);
 	osp_ledger_print(stderr, &ag->led, extra, sink_counters(ag, extra, true));
 }
 
@@ -547,7 +556,7 @@ int osp_run(struct osp_conf *conf)
 	if (osp_oev_close(ag->oev))
 		rc = OSP_EXIT_RUNTIME;
 	osp_metrics_free(ag->met);
-	osp_tracker_free(ag->trk);
+	osp_shards_free(ag->shards);
 	osp_sinks_free(ag->sinks);
 	if (ag->src)
 		ag->src->ops->close(ag->src);

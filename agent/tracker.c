@@ -480,7 +480,7 @@ int osp_tracker_event(void *ctx, const struct osp_ev_hdr *ev)
 			osp_trk_count(trk, OSP_ST_IN_BAD, 1);
 		break;
 	case OSP_EV_LOST:
-		osp_ledger_source(trk->led, (const struct osp_ev_lost *)ev);
+		/* Totals of the source, not of what came here: osp_ledger_source(). */
 		break;
 	case OSP_EV_TICK:
 		trk->wall_off = ((const struct osp_ev_tick *)ev)->wall_off_ns;
@@ -489,6 +489,11 @@ int osp_tracker_event(void *ctx, const struct osp_ev_hdr *ev)
 		osp_trk_count(trk, OSP_ST_IN_BAD, 1);
 	}
 	return 0;
+}
+
+void osp_tracker_advance(struct osp_tracker *trk, uint64_t ts)
+{
+	advance(trk, ts);
 }
 
 /* ---- its own life ---------------------------------------------------------------------------- */

@@ -3,7 +3,7 @@
  * transactions, processes. No I/O, no clock (time is the events'), no globals: the same events give
  * the same records, always.
  *
- * @thread loop
+ * @thread its owner: the loop, or a shard's (agent/shard.h).
  */
 #ifndef OSP_TRACKER_H
 #define OSP_TRACKER_H
@@ -43,6 +43,9 @@ int osp_tracker_new(struct osp_tracker **out, const struct osp_tracker_conf *con
  * counted.
  */
 int osp_tracker_event(void *trk, const struct osp_ev_hdr *ev);
+
+/* It is ts now: an event of that time was for another tracker. */
+void osp_tracker_advance(struct osp_tracker *trk, uint64_t ts);
 
 /* No more events: what waits is given up on, open transactions end as "agent_stop", running
  * connections get their record with end "running".

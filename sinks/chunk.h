@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* chunk.h: memory that records of several sinks' queues live in. A chunk is filled by the loop
+/* chunk.h: memory that records of several sinks' queues live in. A chunk is filled by one lane
  * only, front to back; pieces of it that are full stand in queues and hold a count on it. Its memory is
- * free for reuse when the last piece and the loop have put it.
+ * free for reuse when the last piece and the lane have put it.
  */
 #ifndef OSP_SINKS_CHUNK_H
 #define OSP_SINKS_CHUNK_H
@@ -19,10 +19,10 @@
 
 struct osp_chunk {
 	_Atomic uint32_t refs;
-	uint32_t n;				/* records; the loop's */
-	size_t used, cap;			/* of mem; the loop's */
+	uint32_t n;				/* records; the lane's */
+	size_t used, cap;			/* of mem; the lane's */
 	struct osp_chunk *next;			/* among the spares */
-	const struct osp_record *rec[OSP_CHUNK_RECS];
+	struct osp_record *rec[OSP_CHUNK_RECS];	/* no longer changed once it is in a queue */
 	char mem[] __attribute__((aligned(16)));
 };
 
@@ -44,6 +44,11 @@ void osp_chunk_put(struct osp_chunk_pool *pool, struct osp_chunk *chunk);
 /* rec copied into the chunk; NULL: it has no room for it. */
 struct osp_record *osp_chunk_add(struct osp_chunk *chunk, const struct osp_record *rec,
 				 size_t size);
+
+static inline struct osp_record *osp_chunk_rec(struct osp_chunk *chunk, uint32_t i)
+{
+	return chunk->rec[i];
+}
 
 /* Records [first, first + n) of a chunk. */
 struct osp_piece {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* host.c: the loop's side of the sinks: records into chunks, pieces of chunks into queues, and the
+/* host.c: the makers' side of the sinks: records into chunks, pieces of chunks into queues, and the
  * start and end of it all.
  *
- * A record is copied once, whatever the number of sinks, into the current chunk. What has come in
- * since the last hand-over is the open piece; osp_sinks_kick() or a full chunk hands it to all
- * queues. Locks are taken at a hand-over, not per record.
+ * A record is copied once, whatever the number of sinks, into the current chunk of the lane it comes
+ * by. What has come in since the last hand-over is the open piece; osp_lane_kick() or a full chunk
+ * hands it to all queues. Locks are taken at a hand-over, not per record.
  */
 #include "sinks/host.h"
 
@@ -22,22 +22,31 @@
 
 /* A thread is asked to end this long before the deadline at which it is left behind. */
 #define GRACE_NS 100000000ull
-/* How often a drain looks whether sinks still hold records. */
+/* How often a drain looks whether sinks still hold records, and a waiting lane asks. */
 #define ASK_NS 20000000ull
 /* What osp_sinks_free() gives sinks that nobody has closed. */
 #define FREE_NS 1000000000ull
+
+struct osp_lane {
+	struct osp_sinks *sinks;
+	uint64_t seq, handed;		/* of this lane's records: offered, handed over */
+	struct osp_chunk *chunk;	/* being filled, or NULL */
+	struct osp_piece open;		/* of that chunk, not handed over yet */
+	size_t sealed;			/* bytes of that chunk in earlier pieces */
+	bool (*give_up)(void *ctx);
+	void *give_up_ctx;
+};
 
 struct osp_sinks {
 	struct osp_chunk_pool pool;
 	struct osp_inst *inst[OSP_SINKS_MAX];
 	uint32_t n;
 	uint32_t kinds;			/* that any sink takes */
-	uint64_t seq;
-	struct osp_chunk *chunk;	/* being filled, or NULL */
-	struct osp_piece open;		/* of that chunk, not handed over yet */
-	size_t sealed;			/* bytes of that chunk in earlier pieces */
-	bool (*give_up)(void *ctx);
-	void *give_up_ctx;
+	struct osp_lane lane;		/* of osp_sinks_offer() */
+	uint64_t seq;			/* of all records handed over; whoever merges */
+	pthread_mutex_t lock;
+	pthread_cond_t merged;
+	bool merging;			/* lock: a lane's piece goes to all queues */
 	bool block, closed;
 };
 
@@ -62,9 +71,17 @@ int osp_sinks_new(struct osp_sinks **out)
 
 	if (!sinks)
 		goto out;
+	sinks->lane.sinks = sinks;
 	err = osp_chunk_pool_init(&sinks->pool);
 	if (err)
 		goto out;
+	err = -pthread_mutex_init(&sinks->lock, NULL);
+	if (!err)
+		err = osp_cond_init(&sinks->merged);
+	if (err) {
+		osp_chunk_pool_fini(&sinks->pool);
+		goto out;
+	}
 	*out = sinks;
 	sinks = NULL;
 out:
@@ -299,41 +316,110 @@ void osp_sinks_block(struct osp_sinks *sinks, bool block)
 
 void osp_sinks_give_up(struct osp_sinks *sinks, bool (*fn)(void *ctx), void *ctx)
 {
-	sinks->give_up = fn;
-	sinks->give_up_ctx = ctx;
+	osp_lane_give_up(&sinks->lane, fn, ctx);
+}
+
+/* ---- lanes --------------------------------------------------------------------------------- */
+
+int osp_lane_new(struct osp_lane **out, struct osp_sinks *sinks)
+{
+	struct osp_lane *lane = calloc(1, sizeof(*lane));
+
+	if (!lane)
+		return -ENOMEM;
+	lane->sinks = sinks;
+	*out = lane;
+	return 0;
+}
+
+void osp_lane_free(struct osp_lane *lane)
+{
+	if (!lane)
+		return;
+	osp_chunk_put(&lane->sinks->pool, lane->chunk);
+	free(lane);
+}
+
+void osp_lane_give_up(struct osp_lane *lane, bool (*fn)(void *ctx), void *ctx)
+{
+	lane->give_up = fn;
+	lane->give_up_ctx = ctx;
 }
 
 /* ---- records ------------------------------------------------------------------------------- */
 
-/* Hands the open piece to every queue; the chunk goes on being filled behind it. */
-static void hand_over(struct osp_sinks *sinks)
+/* One lane at a time hands over. It may wait for a full queue, and whoever ends that wait may be us:
+ * so we wait as it does, and ask.
+ */
+static void begin_merge(struct osp_lane *lane)
 {
-	struct osp_piece *piece = &sinks->open;
+	struct osp_sinks *sinks = lane->sinks;
+
+	pthread_mutex_lock(&sinks->lock);
+	while (sinks->merging) {
+		if (lane->give_up) {
+			pthread_mutex_unlock(&sinks->lock);
+			lane->give_up(lane->give_up_ctx);
+			pthread_mutex_lock(&sinks->lock);
+		}
+		if (sinks->merging)
+			osp_cond_wait_until(&sinks->merged, &sinks->lock, osp_mono_ns() + ASK_NS);
+	}
+	sinks->merging = true;
+	pthread_mutex_unlock(&sinks->lock);
+}
+
+static void end_merge(struct osp_lane *lane)
+{
+	struct osp_sinks *sinks = lane->sinks;
+
+	pthread_mutex_lock(&sinks->lock);
+	sinks->merging = false;
+	pthread_cond_signal(&sinks->merged);
+	pthread_mutex_unlock(&sinks->lock);
+}
+
+/* Hands the open piece to every queue; the chunk goes on being filled behind it. Here
+ * records get their numbers, known until now within the lane only, and lanes come one at a time, so
+ * that the numbers grow in every queue. Records that no sink takes have numbers, too.
+ */
+static void hand_over(struct osp_lane *lane)
+{
+	struct osp_sinks *sinks = lane->sinks;
+	struct osp_piece *piece = &lane->open;
 	enum osp_on_full unset = sinks->block ? OSP_FULL_BLOCK : OSP_FULL_DROP_NEW;
+	uint64_t ahead;
 
 	if (!piece->n)
 		return;
-	piece->chunk = sinks->chunk;
-	piece->bytes = sinks->chunk->used - sinks->sealed;
+	piece->chunk = lane->chunk;
+	piece->bytes = lane->chunk->used - lane->sealed;
+	begin_merge(lane);
+	ahead = sinks->seq - lane->handed;
+	for (uint32_t i = 0; ahead && i < piece->n; i++)
+		osp_chunk_rec(lane->chunk, piece->first + i)->seq += ahead;
+	sinks->seq += lane->seq - lane->handed;
 	for (uint32_t i = 0; i < sinks->n; i++) {
 		struct osp_inst *inst = sinks->inst[i];
 
-		osp_inst_offer(inst, piece, inst->on_full ? inst->on_full : unset, sinks->give_up,
-			       sinks->give_up_ctx);
+		osp_inst_offer(inst, piece, inst->on_full ? inst->on_full : unset, lane->give_up,
+			       lane->give_up_ctx);
 	}
-	sinks->sealed = sinks->chunk->used;
-	sinks->open = (struct osp_piece){ .first = sinks->chunk->n };
+	end_merge(lane);
+	lane->handed = lane->seq;
+	lane->sealed = lane->chunk->used;
+	lane->open = (struct osp_piece){ .first = lane->chunk->n };
 }
 
 /* A chunk that takes size bytes; NULL: no memory. The one so far is handed over. */
-static struct osp_chunk *next_chunk(struct osp_sinks *sinks, size_t size)
+static struct osp_chunk *next_chunk(struct osp_lane *lane, size_t size)
 {
-	hand_over(sinks);
-	osp_chunk_put(&sinks->pool, sinks->chunk);
-	sinks->chunk = osp_chunk_get(&sinks->pool, size);
-	sinks->open = (struct osp_piece){ 0 };
-	sinks->sealed = 0;
-	return sinks->chunk;
+	hand_over(lane);
+	osp_chunk_put(&lane->sinks->pool, lane->chunk);
+	lane->chunk = osp_chunk_get(&lane->sinks->pool, size);
+	lane->open = (struct osp_piece){ 0 };
+	lane->sealed = 0;
+	return lane->chunk;
 }
 
 /* Without memory for the record every sink that wanted it has lost it. */
@@ -344,39 +430,57 @@ static void lose(struct osp_sinks *sinks, const struct osp_record *rec)
 			osp_inst_lose(sinks->inst[i], 1);
 }
 
-void osp_sinks_offer(void *ctx, const struct osp_record *rec)
+void osp_lane_offer(void *ctx, const struct osp_record *rec)
 {
-	struct osp_sinks *sinks = ctx;
+	struct osp_lane *lane = ctx;
+	struct osp_sinks *sinks = lane->sinks;
 	size_t size = osp_record_size(rec);
 	struct osp_record *copy = NULL;
 
-	sinks->seq++;
 	if (!rec->kind || rec->kind >= OSP_REC_KIND_MAX ||
-	    !(sinks->kinds & OSP_KIND_BIT(rec->kind)))
+	    !(sinks->kinds & OSP_KIND_BIT(rec->kind))) {
+		lane->seq++;
 		return;
-	if (!sinks->closed) {
-		if (sinks->chunk)
-			copy = osp_chunk_add(sinks->chunk, rec, size);
-		if (!copy && next_chunk(sinks, size))
-			copy = osp_chunk_add(sinks->chunk, rec, size);
 	}
+	if (!sinks->closed) {
+		if (lane->chunk)
+			copy = osp_chunk_add(lane->chunk, rec, size);
+		if (!copy && next_chunk(lane, size))
+			copy = osp_chunk_add(lane->chunk, rec, size);
+	}
+	lane->seq++;
 	if (!copy) {
 		lose(sinks, rec);
 		return;
 	}
-	copy->seq = sinks->seq;
-	sinks->open.n++;
-	sinks->open.kind_n[rec->kind]++;
+	copy->seq = lane->seq;
+	lane->open.n++;
+	lane->open.kind_n[rec->kind]++;
+}
+
+uint32_t osp_lane_pending(const struct osp_lane *lane)
+{
+	return lane->open.n;
+}
+
+void osp_lane_kick(struct osp_lane *lane)
+{
+	hand_over(lane);
+}
+
+void osp_sinks_offer(void *ctx, const struct osp_record *rec)
+{
+	osp_lane_offer(&((struct osp_sinks *)ctx)->lane, rec);
 }
 
 uint32_t osp_sinks_pending(const struct osp_sinks *sinks)
 {
-	return sinks->open.n;
+	return sinks->lane.open.n;
 }
 
 void osp_sinks_kick(struct osp_sinks *sinks)
 {
-	hand_over(sinks);
+	hand_over(&sinks->lane);
 }
 
 bool osp_sinks_drain(struct osp_sinks *sinks, uint64_t deadline_ns)
@@ -384,7 +488,7 @@ bool osp_sinks_drain(struct osp_sinks *sinks, uint64_t deadline_ns)
 	bool empty = true;
 	uint64_t now;
 
-	hand_over(sinks);
+	hand_over(&sinks->lane);
 	for (uint32_t i = 0; i < sinks->n; i++) {
 		struct osp_inst *inst = sinks->inst[i];
 
@@ -524,11 +628,11 @@ void osp_sinks_close(struct osp_sinks *sinks, uint64_t deadline_ns)
 		return;
 	/* The last piece may wait for room, too, but the sinks need the time as well. */
 	osp_sinks_give_up(sinks, time_is_over, &half);
-	hand_over(sinks);
+	hand_over(&sinks->lane);
 	osp_sinks_give_up(sinks, NULL, NULL);
 	sinks->closed = true;
-	osp_chunk_put(&sinks->pool, sinks->chunk);
-	sinks->chunk = NULL;
+	osp_chunk_put(&sinks->pool, sinks->lane.chunk);
+	sinks->lane.chunk = NULL;
 	for (uint32_t i = 0; i < sinks->n; i++)
 		ask_to_stop(sinks->inst[i], deadline_ns - grace);
 	for (uint32_t i = 0; i < sinks->n; i++) {
@@ -577,5 +681,7 @@ void osp_sinks_free(struct osp_sinks *sinks)
 	for (uint32_t i = 0; i < sinks->n; i++)
 		inst_free(sinks->inst[i]);
 	osp_chunk_pool_fini(&sinks->pool);
+	pthread_cond_destroy(&sinks->merged);
+	pthread_mutex_destroy(&sinks->lock);
 	free(sinks);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* host.h: brings records to sinks without ever waiting for one.
  *
- * The loop copies each record once into a chunk of memory that all sinks share; each sink has a
+ * Who makes a record copies it once into a chunk of memory that all sinks share; each sink has a
  * thread and a bounded queue of pieces of chunks. A sink that is slow, down or hung loses its own
  * records, counted, and nobody else's. For every sink, at any moment:
  *	offered = accepted + rejected + dropped + queued
@@ -14,7 +14,8 @@
  *	retry=TIME	first pause after a failure; default 100ms, doubles, +-25 %
  *	retry_max=TIME	longest pause; default 10s
  *
- * @thread loop, but for osp_sinks_counters(), which any thread may call between open and free.
+ * @thread loop, but for osp_sinks_counters(), which any thread may call between open and free, and
+ * lanes, which are their owner's.
  */
 #ifndef OSP_SINKS_HOST_H
 #define OSP_SINKS_HOST_H
@@ -59,6 +60,19 @@ void osp_sinks_give_up(struct osp_sinks *sinks, bool (*fn)(void *ctx), void *ctx
 
 /* Takes a copy of rec and gives it its seq. Fits osp_rec_fn with the sinks as ctx. */
 void osp_sinks_offer(void *sinks, const struct osp_record *rec);
+
+/* More threads than the loop's make records by a lane each: the same three calls, with a chunk of the
+ * lane's own. Records of one lane stay in order; those of several are merged by hand-over, a piece at
+ * a time, and get their seq then. fn of osp_lane_give_up() is called in the lane's thread. Before
+ * osp_sinks_close() every lane has been kicked for the last time; it is freed before the sinks.
+ */
+struct osp_lane;
+int osp_lane_new(struct osp_lane **out, struct osp_sinks *sinks);
+void osp_lane_give_up(struct osp_lane *lane, bool (*fn)(void *ctx), void *ctx);
+void osp_lane_offer(void *lane, const struct osp_record *rec);
+uint32_t osp_lane_pending(const struct osp_lane *lane);
+void osp_lane_kick(struct osp_lane *lane);
+void osp_lane_free(struct osp_lane *lane);
 
 /* Records that wait to be handed over: kick when they are older than you like (20 ms). */
 uint32_t osp_sinks_pending(const struct osp_sinks *sinks);

@@ -80,6 +80,9 @@ static inline uint64_t osp_mono_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
+/* A condition that is waited for by CLOCK_MONOTONIC. */
+int osp_cond_init(pthread_cond_t *cond);
+
 /* Waits on cond until until_ns (CLOCK_MONOTONIC). */
 void osp_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t until_ns);
 

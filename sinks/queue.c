@@ -25,7 +25,7 @@ void osp_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t u
 	pthread_cond_timedwait(cond, lock, &t);
 }
 
-static int init_cond(pthread_cond_t *cond)
+int osp_cond_init(pthread_cond_t *cond)
 {
 	pthread_condattr_t attr;
 	int err = pthread_condattr_init(&attr);
@@ -43,9 +43,9 @@ int osp_inst_init_queue(struct osp_inst *inst)
 	int err = -pthread_mutex_init(&inst->lock, NULL);
 
 	if (!err)
-		err = init_cond(&inst->work);
+		err = osp_cond_init(&inst->work);
 	if (!err)
-		err = init_cond(&inst->room);
+		err = osp_cond_init(&inst->room);
 	return err;
 }
 
