@@ -320,7 +320,8 @@ void osp_conn_record(struct osp_conn *conn, const struct osp_conn_totals *tot, c
 	osp_txn_id(conn, 0, rec->id);
 	rec->flags = (osp_conn_loopback(conn) ? OSP_RF_LOOPBACK : 0) |
 		     (conn->whole ? 0 : OSP_RF_MIDSTREAM) | (conn->ktls ? OSP_RF_KERNEL_TLS : 0) |
-		     (conn->copies ? OSP_RF_DUP_REMOVED : 0);
+		     (conn->copies ? OSP_RF_DUP_REMOVED : 0) |
+		     (conn->one_way ? OSP_RF_ONE_WAY : 0);
 	rec->ts_ns = osp_trk_wall(trk, running ? trk->now : conn->seen);
 	osp_conn_rec(conn, &rec->conn);
 	proc = osp_proc_get(&trk->procs, conn->tgid);

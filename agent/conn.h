@@ -58,6 +58,8 @@ struct osp_conn {
 	bool nomem;		/* an allocation failed: to be shed */
 	bool ktls;
 	bool copies;		/* a capture had packets of it twice */
+	bool one_way;		/* a capture has no packet of direction unseen */
+	uint8_t unseen;
 };
 
 /* Late events of a connection that is gone are told from a new connection: by their time. */

@@ -393,6 +393,9 @@ static void on_data(struct osp_tracker *trk, const struct osp_ev_data *ev)
 	conn->data = true;
 	conn->ktls = conn->ktls || ev->flags & OSP_DF_KTLS;
 	conn->copies = conn->copies || ev->flags & OSP_DF_COPIES;
+	conn->one_way = ev->flags & OSP_DF_UNSEEN || (conn->one_way && ev->dir != conn->unseen);
+	if (ev->flags & OSP_DF_UNSEEN)
+		conn->unseen = ev->dir;
 	if (ev->turn > conn->turns)
 		conn->turns = ev->turn;
 	if (ev->tgid) {

@@ -175,6 +175,7 @@ struct osp_ev_data {
 #define OSP_DF_KTLS 2		/* plaintext of a kernel-TLS socket */
 #define OSP_DF_OTHER 4		/* other is set */
 #define OSP_DF_COPIES 8		/* wire: copies of the connection's packets were removed */
+#define OSP_DF_UNSEEN 16	/* wire: a gap of a direction of which no packet has been seen */
 
 enum osp_shut_how {
 	OSP_SHUT_TX = 1,	/* the owner ended its sending side (FIN follows seq) */

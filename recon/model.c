@@ -448,7 +448,6 @@ static void take_gaps(struct rc_ev *ev, const struct osp_rec_connection *cn)
 
 	memset(ev->left, 0, sizeof(ev->left));
 	ev->most = RC_LOSS_MAX;
-	ev->one_way = !cn->dir[0].seen_bytes != !cn->dir[1].seen_bytes;
 	for (int d = 0; d < 2; d++) {
 		const struct osp_rec_stream *strm = &cn->dir[d];
 
@@ -536,6 +535,7 @@ static int take_connection(struct rc_side *sd, const struct osp_record *rec)
 	ev->closed = closed;
 	ev->proto = proto_of(rec->str[OSP_S_PROTOCOL]);
 	ev->midstream = !!(rec->flags & OSP_RF_MIDSTREAM);
+	ev->one_way = !!(rec->flags & OSP_RF_ONE_WAY);
 	ev->running = end.p && end.n == 7 && !memcmp(end.p, "running", 7);
 	ev->exchanges_left =
 		cn->lost_exchanges > UINT32_MAX ? UINT32_MAX : (uint32_t)cn->lost_exchanges;

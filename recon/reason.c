@@ -305,6 +305,18 @@ enum rc_reason rc_why_only(struct rc_model *m, int s, uint32_t c, const struct r
 
 /* ---- less ----------------------------------------------------------------------------------- */
 
+/* The mate was over before side s ended: what s lacks of it did not just come too late. */
+static bool over_in_time(const struct rc_model *m, int s, const struct rc_row *row)
+{
+	const struct rc_row *mate;
+
+	if (row->link == RC_NONE)
+		return false;
+	mate = &m->side[!s].row[row->link];
+	return (mate->flags & RC_F_DUR) &&
+	       other_time(m, !s, row_end(mate)) < m->side[s].last_ns - m->guard_ns;
+}
+
 enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t c, const struct rc_row *row)
 {
 	const struct rc_side *sd = &m->side[s];
@@ -314,7 +326,7 @@ enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t c, const struct r
 	 */
 	if (ev && ev->one_way && sd->kind == RC_KIND_WIRE)
 		return RC_WHY_ONE_WAY;
-	if (row->outcome == OSP_OUT_AGENT_STOP)
+	if (row->outcome == OSP_OUT_AGENT_STOP && !over_in_time(m, s, row))
 		return RC_WHY_AGENT_STOP;
 	for (int i = RC_LOSS_MAX; ev && i-- > 0;)
 		if (ev->left[i])
@@ -330,5 +342,6 @@ enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t c, const struct r
 		return RC_WHY_MIDSTREAM;
 	if (row->ts < sd->first_ns + m->guard_ns || row_end(row) > sd->last_ns - m->guard_ns)
 		return RC_WHY_WINDOW_EDGE;
-	return RC_WHY_UNEXPLAINED;
+	/* It waited to its end for what had gone by unseen. */
+	return row->outcome == OSP_OUT_AGENT_STOP ? why_ledger(m, !s, row) : RC_WHY_UNEXPLAINED;
 }

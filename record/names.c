@@ -77,6 +77,7 @@ static const char *const kinds[] = {
 static const char *const flags[] = {
 	"midstream", "truncated", "gap", "tls", "tunnel", "upgrade",
 	"loopback", "dup_removed", "nonutf8", "kernel_tls", "sendfile", "skipped",
+	"one_way",
 };
 
 /* By bit number of OSP_RA_*. */
@@ -91,7 +92,7 @@ _Static_assert(COUNT(vantages) == OSP_VANTAGE_MAX, "a vantage has no name");
 _Static_assert(COUNT(roles) == OSP_ROLE_MAX, "a role has no name");
 _Static_assert(COUNT(roles_from) == OSP_FROM_MAX, "a role's evidence has no name");
 _Static_assert(COUNT(kinds) == OSP_REC_KIND_MAX, "a kind has no name");
-_Static_assert(OSP_RF_SKIPPED == 1u << (COUNT(flags) - 1), "a flag has no name");
+_Static_assert(OSP_RF_ONE_WAY == 1u << (COUNT(flags) - 1), "a flag has no name");
 _Static_assert(OSP_RA_HTTP09 == 1u << (COUNT(anomalies) - 1), "an anomaly has no name");
 
 static const char *name_of(const char *const *names, int count, int i)

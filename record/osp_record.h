@@ -58,6 +58,7 @@ enum osp_outcome {
 #define OSP_RF_KERNEL_TLS (1u << 9)
 #define OSP_RF_SENDFILE (1u << 10)
 #define OSP_RF_SKIPPED (1u << 11)
+#define OSP_RF_ONE_WAY (1u << 12)
 
 /* Facts about the peers: bits of osp_record.anomalies; names in record/names.c. */
 #define OSP_RA_CL_TE (1u << 0)

@@ -195,6 +195,9 @@ void osp_flow_gap(struct osp_reasm *rs, struct osp_flow *flow, int side, uint32_
 		ts = flow->half[!side].out_ts;
 	ts = in_order(&flow->half[side], ts);
 	fill_data(flow, side, &ev, n, 0, OSP_CAUSE_WIRE_LOSS);
+	/* Its packets go another way, rather than that some were lost. */
+	if (!flow->half[side].tagged)
+		ev.flags |= OSP_DF_UNSEEN;
 	osp_wcount(rs, OSP_ST_WIRE_LOST_BYTES, n);
 	step_on(&flow->half[side], n);
 	rs->events++;

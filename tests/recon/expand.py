@@ -172,6 +172,7 @@ def connection(side, words):
 	rec["rx"] = dict(stream, bytes=1000)
 	if x.pop("oneway", None):
 		rec["rx"] = dict(stream, seen_bytes=0, captured_bytes=0, bytes=0)
+		rec["flags"].append("one_way")
 	assert not x, f"unknown keys {x} in {words}"
 	return rec
 
