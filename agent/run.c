@@ -462,7 +462,7 @@ static int open_source(struct agent *ag)
 static int open_rest(struct agent *ag)
 {
 	struct osp_shards_conf conf = { .n = ag->conf->rings, .trk = ag->conf->trk,
-					.count = ag->conf->count, .live = ag->src->ops->live,
+					.count = ag->conf->count, .src = ag->src,
 					.ask = asked_to_stop, .ctx = ag };
 	int err;
 
@@ -473,7 +473,6 @@ static int open_rest(struct agent *ag)
 		osp_err("%s", strerror(-err));
 		return OSP_EXIT_RUNTIME;
 	}
-	osp_tracker_skip_by(ag->trk, ag->src);
 	if (ag->conf->record && osp_oev_open(&ag->oev, ag->conf->record, &ag->info))
 		return OSP_EXIT_RUNTIME;
 	return 0;

@@ -173,7 +173,7 @@ static void *shard_thread(void *arg)
 	struct chunk *chunk;
 
 	/* As the loop of a live source does: loss is decided by how soon we run. Best effort. */
-	if (sh->all->conf.live)
+	if (sh->all->conf.src->ops->live)
 		setpriority(PRIO_PROCESS, 0, -10);
 	while ((chunk = next_chunk(sh))) {
 		work_off(sh, chunk);
@@ -325,7 +325,7 @@ static void distribute(struct osp_shards *shards, const struct osp_ev_hdr *ev)
 	for (uint32_t i = 0; i < shards->n; i++) {
 		if (!to || shards->shard[i] == to)
 			put_event(shards->shard[i], ev);
-		else if (!shards->conf.live)
+		else if (!shards->conf.src->ops->live)
 			put_time(shards->shard[i]);
 	}
 }
@@ -508,6 +508,8 @@ static int add_shard(struct osp_shards *shards, const struct osp_tracker_conf *c
 		err = make_lane(sh);
 	if (!err)
 		err = osp_tracker_new(&sh->trk, conf, info, &sh->led, take_record, sh);
+	if (!err)
+		osp_tracker_skip_by(sh->trk, shards->conf.src);
 	return err;
 }
 

@@ -34,7 +34,7 @@ struct osp_shards_conf {
 	uint32_t n;			/* 1 to OSP_SHARDS_MAX */
 	struct osp_tracker_conf trk;	/* of all together */
 	uint64_t count;			/* transactions after which osp_shards_enough(); 0: never */
-	bool live;
+	struct osp_source *src;		/* where the events come from; outlives the shards */
 	/* Asked now and then while the loop waits for a shard; true: the sinks' queues are not
 	 * waited for any more.
 	 */

@@ -65,6 +65,7 @@ struct osp_source_ops {
 	 * less than 2^31 ahead) in the directions of which the bit is set in dirs; in others all is
 	 * needed. What has not come yet may come as a gap of cause OSP_CAUSE_SKIPPED. A hint; NULL:
 	 * all comes. unskip: the connection has ended.
+	 * @thread any, both of them: that of the connection's shard
 	 */
 	void (*skip)(struct osp_source *src, uint64_t conn, uint32_t dirs,
 		     const uint32_t until[OSP_DIRS]);

@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/membarrier.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +89,7 @@ struct bpf_source {
 	const char *mode;
 	const struct osp_filter *filter;
 	struct filter_set in_force;	/* what the maps hold */
+	pthread_mutex_t skip_lock;	/* of the three below, for shards have threads of their own */
 	uint32_t skip_serial;
 	bool skip_new, skip_said;	/* in this poll: osp_skips changed; and the programs know */
 	char host[65], kernel[65], boot_id[40];
@@ -410,14 +412,16 @@ static void bpf_skip(struct osp_source *base, uint64_t conn, uint32_t dirs,
 	struct bpf_source *src = (struct bpf_source *)base;
 	struct osp_skip skip = { .dirs = dirs, .until = { until[OSP_TX], until[OSP_RX] } };
 
-	if (src->stopped)
+	if (__atomic_load_n(&src->stopped, __ATOMIC_RELAXED))
 		return;
+	pthread_mutex_lock(&src->skip_lock);
 	if (!++src->skip_serial)
 		src->skip_serial = 1;
 	skip.serial = src->skip_serial;
 	if (!bpf_map_update_elem(bpf_map__fd(src->skel->maps.osp_skips), &conn, &skip, BPF_ANY))
 		src->skip_new = true;
 	tell_skips(src, false);
+	pthread_mutex_unlock(&src->skip_lock);
 }
 
 static void bpf_unskip(struct osp_source *base, uint64_t conn)
@@ -448,9 +452,11 @@ static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 	 * then, edge-triggered or not.
 	 */
 	epoll_wait(src->wait_fd, &woken, 1, 0);
-	src->skip_said = false;
 	n = drain(src, fn, ctx);
+	pthread_mutex_lock(&src->skip_lock);
 	tell_skips(src, true);
+	src->skip_said = false;
+	pthread_mutex_unlock(&src->skip_lock);
 	if (n < 0)
 		return n;
 	if (now >= src->tick_at)
@@ -476,7 +482,7 @@ static void bpf_stop(struct osp_source *base)
 	if (src->stopped)
 		return;
 	osprey_bpf__detach(src->skel);
-	src->stopped = true;
+	__atomic_store_n(&src->stopped, true, __ATOMIC_RELAXED);
 }
 
 static void bpf_info(const struct osp_source *base, struct osp_source_info *out)
@@ -516,6 +522,7 @@ static void bpf_close(struct osp_source *base)
 	free(src->begins.ev);
 	free(src->ends.ev);
 	free(src->seed);
+	pthread_mutex_destroy(&src->skip_lock);
 	free(src);
 }
 
@@ -1059,6 +1066,7 @@ int osp_source_bpf_new(struct osp_source **out, const struct osp_bpf_conf *conf)
 	if (!src)
 		return err;
 	src->src.ops = &bpf_ops;
+	pthread_mutex_init(&src->skip_lock, NULL);
 	src->wait_fd = -1;
 	src->filter = conf->filter;
 	src->cpus = libbpf_num_possible_cpus();

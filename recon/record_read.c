@@ -148,7 +148,7 @@ static void get_flags(struct ctx *cx)
 	while (rc_js_next(&cx->js, &first)) {
 		if (!rc_js_str(&cx->js, &str))
 			continue;
-		bit = name_index(&str, osp_flag_name, 12);
+		bit = name_index(&str, osp_flag_name, 13);
 		if (bit >= 0)
 			cx->rr->rec.flags |= 1u << bit;
 	}
