@@ -450,6 +450,9 @@ int osp_conf_read(struct osp_conf *conf, int argc, char **argv)
 		return OSP_EXIT_USAGE;
 	}
 	conf->bpf.filter = &conf->filter;
+	/* What a body holds that is to be kept only the parser knows. */
+	conf->bpf.skip_from = conf->trk.body ? 0 :
+			      conf->trk.skip_from < 1u << 30 ? (uint32_t)conf->trk.skip_from : 1u << 30;
 	conf->wire.filter = &conf->filter;
 	conf->wire.reasm.max_conns = conf->trk.max_conns;
 	conf->trk.connections = !conf->no_connections;

@@ -40,6 +40,11 @@ struct osp_call {
 	__u32 mmsg_left;	/* vector of messages: bytes in those not done */
 	__u64 mmsg, mmsg_n;
 	__u64 mmsg_total;
+	__u64 hint_len;		/* osp_skip.bpf.h: Content-Length */
+	__u32 hint_head;	/* length of the head */
+	__u32 hint_n;		/* bytes looked at */
+	__u32 hint;
+	__u32 pad2;
 };
 
 /* Slot 0 is the data hooks', slot 1 that of socket destruction, which softirq may run in the middle

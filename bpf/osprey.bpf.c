@@ -156,8 +156,23 @@ struct osp_args {
 	__u32 cause;		/* for ARG_NONE */
 };
 
+/* Where a long call's first bytes are, and what follows them. */
+static __always_inline void look_ahead(struct osp_call *call, struct osp_sk *st, struct osp_args *a)
+{
+	__u64 elem[4] = {};
+
+	if (!osp_knobs.skip_from || call->left < OSP_HINT_CALL)
+		return;
+	if (a->how == ARG_BUFFER)
+		skip_hint(st, a->ptr, call->left, 0);
+	else if (a->how == ARG_VECTOR &&
+		 !bpf_probe_read_user(elem, sizeof(elem), (void *)a->ptr))
+		skip_hint(st, elem[0], elem[1] < call->left ? elem[1] : call->left, elem[2]);
+}
+
 /* All of one call, or of one message of a vector call. */
-static __always_inline void emit_call(struct osp_call *call, struct osp_args *a, const bool plain)
+static __always_inline void emit_call(struct osp_call *call, struct osp_sk *st, struct osp_args *a,
+				      const bool plain)
 {
 	struct osp_msghdr m;
 	__u64 elem[2];
@@ -179,6 +194,8 @@ static __always_inline void emit_call(struct osp_call *call, struct osp_args *a,
 		}
 		a->ptr = elem[0];
 	}
+	if (!plain)
+		look_ahead(call, st, a);
 	if (a->how == ARG_BUFFER) {
 		plain ? emit_buffer_plain(a->ptr) : emit_buffer(a->ptr);
 	} else if (a->how == ARG_VECTOR) {
@@ -306,7 +323,7 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 	sock_args(&a, task, regs, dir, flags);
 	if (a.how == ARG_MMSG)
 		mmsg_next(&a, call, st);
-	emit_call(call, &a, false);
+	emit_call(call, st, &a, false);
 out:
 	end(call, st);
 	return 0;
@@ -551,7 +568,7 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 	if (sys.a.how == ARG_MMSG)
 		sys_mmsg(call, plain);
 	else
-		emit_call(call, &sys.a, plain);
+		emit_call(call, st, &sys.a, plain);
 out:
 	end(call, st);
 	return 0;
