@@ -56,7 +56,7 @@ struct osp_conn *osp_conn_add(struct osp_tracker *trk, uint64_t id, uint64_t ts)
 
 	if (trk->conn_n > trk->bucket_mask)
 		grow(trk);
-	conn = osp_pool_get(&trk->pool, osp_pool_size(sizeof(*conn)));
+	conn = osp_slab_get(&trk->conns);
 	if (!conn)
 		return NULL;
 	memset(conn, 0, sizeof(*conn));
@@ -99,9 +99,27 @@ void osp_conn_free(struct osp_conn *conn)
 	osp_list_del(&conn->interval);
 	osp_strm_fini(&conn->strm[OSP_TX]);
 	osp_strm_fini(&conn->strm[OSP_RX]);
-	if (conn->state)
-		osp_pool_put(&trk->pool, conn->state, osp_pool_size(conn->parser->size));
-	osp_pool_put(&trk->pool, conn, osp_pool_size(sizeof(*conn)));
+	osp_conn_state_free(conn);
+	osp_slab_put(&trk->conns, conn);
+}
+
+/* The slab is made for HTTP; a parser with a larger state takes from the pool. */
+void *osp_conn_state_new(struct osp_tracker *trk, const struct osp_parser *parser)
+{
+	if (osp_slab_fits(&trk->states, parser->size))
+		return osp_slab_get(&trk->states);
+	return osp_pool_get(&trk->pool, osp_pool_size(parser->size));
+}
+
+void osp_conn_state_free(struct osp_conn *conn)
+{
+	if (!conn->state)
+		return;
+	if (osp_slab_fits(&conn->trk->states, conn->parser->size))
+		osp_slab_put(&conn->trk->states, conn->state);
+	else
+		osp_pool_put(&conn->trk->pool, conn->state, osp_pool_size(conn->parser->size));
+	conn->state = NULL;
 }
 
 /* ---- the byte budget ------------------------------------------------------------------------- */

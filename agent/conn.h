@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* conn.h: connections and the tracker they belong to; private to agent/{tracker,feed,conn,txn}.c.
  *
- * A connection that idles costs struct osp_conn and its parser's state, less than 1 KiB; buffers
- * come and go with what has to wait.
+ * A connection that idles costs struct osp_conn and its parser's state, less than 1 KiB
+ * (tests/unit/test_memory.c); buffers come and go with what has to wait.
  *
  * @thread loop
  */
@@ -82,6 +82,10 @@ struct osp_tracker {
 	int64_t wall_off;
 	struct osp_procs procs;
 	struct osp_pool pool;
+	struct osp_slab conns;
+	struct osp_slab states;	/* of parsers, as far as they fit */
+	uint64_t trim_at;	/* event time */
+	uint64_t freed;		/* since memory was last returned */
 	uint64_t used;		/* bytes of the budget */
 	struct osp_conn **bucket;
 	uint64_t bucket_mask;
@@ -120,6 +124,9 @@ struct osp_conn *osp_conn_find(struct osp_tracker *trk, uint64_t id);
 struct osp_conn *osp_conn_add(struct osp_tracker *trk, uint64_t id, uint64_t ts);
 /* Takes it off everything and frees it; all its buffers have been given back. */
 void osp_conn_free(struct osp_conn *conn);
+/* Memory of its parser; NULL: none. */
+void *osp_conn_state_new(struct osp_tracker *trk, const struct osp_parser *parser);
+void osp_conn_state_free(struct osp_conn *conn);
 
 void osp_conn_set_tuple(struct osp_conn *conn, const struct osp_tuple *tuple);
 void osp_conn_set_role(struct osp_conn *conn, int role, int from);

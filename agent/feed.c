@@ -48,7 +48,7 @@ static int start_parser(struct osp_conn *conn, int dir, const struct osp_parser 
 		.req_dir = (uint8_t)req_dir,
 	};
 
-	conn->state = osp_pool_get(&conn->trk->pool, osp_pool_size(parser->size));
+	conn->state = osp_conn_state_new(conn->trk, parser);
 	if (!conn->state) {
 		conn->nomem = true;
 		return -ENOMEM;

@@ -3,6 +3,7 @@
  * to their bytes: feed.c.
  */
 #include "agent/conn.h"
+#include "agent/parser/http1.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -72,8 +73,7 @@ void osp_conn_shed(struct osp_conn *conn)
 	osp_feed_drop_hold(conn, OSP_RX, OSP_ST_BY_SKIPPED_OPAQUE);
 	if (conn->state) {
 		conn->parser->fini(conn->state, OSP_BC_OPAQUE);
-		osp_pool_put(&conn->trk->pool, conn->state, osp_pool_size(conn->parser->size));
-		conn->state = NULL;
+		osp_conn_state_free(conn);
 	}
 	conn->mode = OSP_CM_SHED;
 	flush(conn);
@@ -290,6 +290,24 @@ static void advance(struct osp_tracker *trk, uint64_t ts)
 	run_timers(trk);
 }
 
+/* What a burst needed and nobody has since. malloc's own returning takes milliseconds, so there has
+ * to be something to return.
+ */
+#define TRIM_NS 1000000000ull
+#define RETURN_BYTES (8ull << 20)
+
+static void trim(struct osp_tracker *trk)
+{
+	if (trk->now < trk->trim_at)
+		return;
+	trk->trim_at = trk->now + TRIM_NS;
+	trk->freed += osp_pool_trim(&trk->pool);
+	if (trk->freed < RETURN_BYTES)
+		return;
+	trk->freed = 0;
+	osp_mem_return();
+}
+
 /* ---- events ---------------------------------------------------------------------------------- */
 
 static struct osp_grave *grave_of(struct osp_tracker *trk, uint64_t id)
@@ -487,6 +505,7 @@ int osp_tracker_event(void *ctx, const struct osp_ev_hdr *ev)
 		break;
 	case OSP_EV_TICK:
 		trk->wall_off = ((const struct osp_ev_tick *)ev)->wall_off_ns;
+		trim(trk);
 		break;
 	default:
 		osp_trk_count(trk, OSP_ST_IN_BAD, 1);
@@ -570,6 +589,8 @@ int osp_tracker_new(struct osp_tracker **out, const struct osp_tracker_conf *con
 	trk->ctx = ctx;
 	trk->wall_off = info->wall_off_ns;
 	trk->boot_hash = XXH64(boot, strlen(boot), 0);
+	osp_slab_init(&trk->conns, sizeof(struct osp_conn));
+	osp_slab_init(&trk->states, osp_parser_http1.size);
 	trk->pool.idle_max = conf->byte_budget / 4 + (16u << 20);
 	trk->env.max_head = conf->max_head;
 	trk->env.header = trk->header;
@@ -629,6 +650,8 @@ void osp_tracker_free(struct osp_tracker *trk)
 	osp_tracker_finish(trk);
 	osp_procs_fini(&trk->procs);
 	osp_pool_fini(&trk->pool);
+	osp_slab_fini(&trk->conns);
+	osp_slab_fini(&trk->states);
 	osp_mem_free(trk->bucket);
 	osp_mem_free(trk->grave);
 	osp_mem_free(trk->redact);
