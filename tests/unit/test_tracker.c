@@ -1097,6 +1097,48 @@ static void test_budget(void)
 	rig_close(&rig);
 }
 
+/* Who holds most goes first: many that need little are not given up for one that needs much. */
+static void test_budget_fair(void)
+{
+	struct osp_tracker_conf conf;
+	struct evc conn[20], hog;
+	struct rig rig;
+	char part[4000];
+	uint32_t i, k;
+
+	osp_tracker_conf_default(&conf);
+	conf.byte_budget = 256 << 10;
+	conf.body = 1 << 20;
+	rig_open(&rig, &conf);
+	memset(part, 'x', sizeof(part));
+	evc_init(&hog, &rig, 100, 1, 2);
+	EST(&hog);
+	evc_str(&hog, OSP_RX, "POST /hog HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n");
+	for (i = 0; i < 20; i++) {
+		evc_init(&conn[i], &rig, i + 1, 1, 2);
+		EST(&conn[i]);
+		evc_str(&conn[i], OSP_RX, "POST /x HTTP/1.1\r\nContent-Length: 8000\r\n\r\n");
+	}
+	for (k = 0; k < 30; k++)
+		evc_data(&hog, OSP_RX, part, sizeof(part));
+	for (i = 0; i < 20; i++) {
+		evc_data(&conn[i], OSP_RX, part, sizeof(part));
+		evc_data(&conn[i], OSP_RX, part, sizeof(part));
+	}
+	eq_int(rig_stat(&rig, OSP_ST_CONN_SHED), 1, "one connection is given up");
+	for (i = 0; i < 20; i++)
+		evc_str(&conn[i], OSP_TX, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+	eq_int(rig_stat(&rig, OSP_ST_TXN_OK), 20, "the others have all they need");
+	eq_int(rig_stat(&rig, OSP_ST_TXN_SHED), 1, "it was the one that held most");
+	eq_str(txn(&rig, 0)->outcome == OSP_OUT_SHED ? "shed" : "not", "shed", "and says so");
+	evc_data(&hog, OSP_RX, part, sizeof(part));
+	evc_close(&hog, FIN, 0);
+	ok(rig_stat(&rig, OSP_ST_GAP_SHED) == sizeof(part), "what it moved later is counted");
+	osp_tracker_finish(rig.trk);
+	ok(!any_wrong(&rig), "sums");
+	rig_close(&rig);
+}
+
 /* One connection that needs more than there is sheds itself, and only itself. */
 static void test_budget_own(void)
 {
@@ -1445,6 +1487,7 @@ int main(void)
 	test_evict();
 	test_timeout();
 	test_budget();
+	test_budget_fair();
 	test_budget_own();
 	test_cgroup();
 	test_event_check();
