@@ -115,12 +115,24 @@ static uint64_t in_order(struct osp_half_flow *half, uint64_t ts)
 	return half->out_ts;
 }
 
+/* A byte or a FIN that was given up, and now payload that acknowledges it: an answer, so it was a
+ * byte, and the last of what is answered. Told now it is part of that turn, and not of the next.
+ */
+static void end_excuse(struct osp_reasm *rs, struct osp_flow *flow, int side, uint32_t ack)
+{
+	struct osp_half_flow *half = &flow->half[side];
+
+	if (half->excuse && !half->has_fin && ack == half->excused && ack == half->next + 1)
+		osp_flow_gap(rs, flow, side, 1, half->out_ts);
+}
+
 /* ev stands before its payload, cap bytes; len bytes in all. */
 static void emit_data(struct osp_reasm *rs, struct osp_flow *flow, int side, struct osp_ev_data *ev,
 		      uint32_t len, uint32_t cap, uint32_t ack, uint64_t ts)
 {
 	const struct osp_half_flow *other = &flow->half[!side];
 
+	end_excuse(rs, flow, !side, ack);
 	fill_data(flow, side, ev, len, cap, OSP_CAUSE_SNAPLEN);
 	/* What it acknowledges beyond that is a FIN, or given up. */
 	ev->flags |= OSP_DF_OTHER;

@@ -256,6 +256,25 @@ def lost_request(c):
 
 
 @case
+def lost_request_slow_answer(c):
+	"""The request is given up before its answer comes, all but the byte that may be a FIN: the answer
+	shows that it was none, and the next exchange is whole."""
+	t = Talk().open()
+	gone = len(t.out)
+	t.send("c", GET % "/1")
+	t.now += 40 * MS
+	t.send("s", RES % (2, "r1")).get("/2", "r2").get("/3", "r3").close()
+	other = Talk(cport=50000, start=EPOCH).open()
+	for i in range(20):
+		other.get(f"/o{i}", "")
+	run = c.run(sorted(t.out[:gone] + t.out[gone + 1:] + other.out))
+	mine = [p for p in pairs(run) if not (p[0] or "").startswith("/o")]
+	c.eq(mine, [(None, 200, "no_request"), ("/2", 200, "ok"), ("/3", 200, "ok")],
+	     "one response stands alone", run)
+	c.eq(run.wire["lost_bytes"], len(GET % "/1"), "what is lost is the request", run)
+
+
+@case
 def one_way(c):
 	base = plain()
 	client = [p for p in base if p[1][12:16] == b"\x0a\0\0\1"]
@@ -263,8 +282,14 @@ def one_way(c):
 	run = c.run(client)
 	c.eq([p[:2] for p in pairs(run)], [("/a", None), ("/b", None)], "requests alone", run)
 	c.eq(run.conns[0]["rx"]["gap_bytes"] > 4000, True, "what was acknowledged is a gap")
+	c.eq(run.conns[0]["flags"], ["one_way"], "the connection says so", run)
 	run = c.run(server)
 	c.eq(sorted(pairs(run), key=str), [(None, 200, "no_request")] * 2, "responses alone", run)
+	c.eq(run.conns[0]["flags"], ["one_way"], "so does this one", run)
+	bare = [p for p in base if p in client or len(p[1]) < 60]
+	run = c.run(bare)
+	c.eq((run.conns[0]["rx"]["seen_bytes"], run.conns[0]["flags"]), (0, []),
+	     "all payload of one direction is lost, but not its SYN: two ways", run)
 
 
 @case
