@@ -13,6 +13,8 @@ VERSION := 0.1.0
 BPF ?= 1
 SAN ?=
 O ?= build$(if $(SAN),/san)$(if $(filter 0,$(BPF)),/nobpf)
+# One name for one folder: the dependencies that compilers write name it as it was called.
+override O := $(patsubst $(CURDIR)/%,%,$(O))
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
 sbindir ?= $(prefix)/sbin
