@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
@@ -99,6 +100,7 @@ void osp_conn_free(struct osp_conn *conn)
 	osp_list_del(&conn->interval);
 	osp_strm_fini(&conn->strm[OSP_TX]);
 	osp_strm_fini(&conn->strm[OSP_RX]);
+	osp_mem_free(conn->names);
 	osp_conn_state_free(conn);
 	osp_slab_put(&trk->conns, conn);
 }
@@ -252,12 +254,61 @@ bool osp_conn_loopback(const struct osp_conn *conn)
 {
 	const struct osp_tuple *t = &conn->tuple;
 
-	return conn->has_tuple && (!memcmp(t->local, t->remote, 16) || is_loopback(t->local) ||
+	return conn->has_tuple && t->family != AF_UNIX &&
+	       (!memcmp(t->local, t->remote, 16) || is_loopback(t->local) ||
 				   is_loopback(t->remote));
 }
 
-void osp_conn_rec(struct osp_conn *conn, struct osp_rec_conn *out)
+bool osp_conn_is_unix(const struct osp_conn *conn)
 {
+	return conn->names || (conn->has_tuple && conn->tuple.family == AF_UNIX);
+}
+
+int osp_conn_set_names(struct osp_conn *conn, const struct osp_ev_unix *ev)
+{
+	struct osp_unix_names *names = conn->names;
+	int i;
+
+	if (!names)
+		names = conn->names = osp_mem_zalloc(sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	names->peer = ev->peer;
+	names->netns = ev->netns;
+	memcpy(names->text, ev->name, sizeof(names->text));
+	for (i = 0; i < OSP_UNIX_ENDS; i++) {
+		names->len[i] = ev->len[i];
+		/* unix(7): an abstract name is all of its bytes, a path ends with its NUL. */
+		if (ev->len[i] && !*names->text[i])
+			*names->text[i] = '@';
+		else
+			names->len[i] = (uint16_t)strnlen(names->text[i], ev->len[i]);
+	}
+	return 0;
+}
+
+static void rec_unix(const struct osp_conn *conn, struct osp_record *rec)
+{
+	static const enum osp_rec_str path[] = { OSP_S_CLIENT_PATH, OSP_S_SERVER_PATH };
+	const struct osp_unix_names *names = conn->names;
+	bool server = conn->role == OSP_ROLE_SERVER;
+	uint32_t netns = names ? names->netns : conn->tuple.netns;
+	int i;
+
+	rec->conn.transport = OSP_TRANSPORT_UNIX;
+	rec->conn.has = netns ? OSP_CH_NETNS : 0;
+	rec->conn.netns = netns;
+	for (i = 0; names && i < OSP_UNIX_ENDS; i++) {
+		if (names->len[i])
+			rec->str[path[i == OSP_UNIX_LOCAL ? server : !server]] =
+				osp_slice(names->text[i], names->len[i]);
+	}
+	rec->conn.peer_cookie = names ? names->peer : 0;
+}
+
+void osp_conn_rec(struct osp_conn *conn, struct osp_record *rec)
+{
+	struct osp_rec_conn *out = &rec->conn;
 	const struct osp_tuple *t = &conn->tuple;
 	bool server = conn->role == OSP_ROLE_SERVER;
 
@@ -265,7 +316,9 @@ void osp_conn_rec(struct osp_conn *conn, struct osp_rec_conn *out)
 	out->cookie = conn->id;
 	out->role = conn->role;
 	out->role_from = conn->role_from;
-	if (!conn->has_tuple)
+	if (osp_conn_is_unix(conn))
+		rec_unix(conn, rec);
+	if (!conn->has_tuple || t->family == AF_UNIX)
 		return;
 	out->transport = t->transport ? t->transport : IPPROTO_TCP;
 	if (!conn->cid[0])
@@ -341,7 +394,7 @@ void osp_conn_record(struct osp_conn *conn, const struct osp_conn_totals *tot, c
 		     (conn->copies ? OSP_RF_DUP_REMOVED : 0) |
 		     (conn->one_way ? OSP_RF_ONE_WAY : 0);
 	rec->ts_ns = osp_trk_wall(trk, running ? trk->now : conn->seen);
-	osp_conn_rec(conn, &rec->conn);
+	osp_conn_rec(conn, rec);
 	proc = osp_proc_get(&trk->procs, conn->tgid);
 	osp_conn_rec_proc(trk, rec, proc, conn->tgid, conn->tid);
 	rec->str[OSP_S_PROTOCOL] = osp_slice_str(conn->proto);

@@ -24,6 +24,14 @@ enum osp_conn_mode {
 
 #define OSP_DIR_NONE 2u
 
+/* What the ends of a unix socket are called, as records have it: "@" begins an abstract name. */
+struct osp_unix_names {
+	uint64_t peer;		/* cookie of the other end; 0 not known */
+	uint32_t netns;
+	uint16_t len[OSP_UNIX_ENDS];	/* 0: not bound */
+	char text[OSP_UNIX_ENDS][OSP_UNIX_NAME];
+};
+
 struct osp_conn {
 	struct osp_tracker *trk;
 	struct osp_conn *hnext;
@@ -42,6 +50,7 @@ struct osp_conn {
 	struct osp_pair pair;
 	struct osp_tuple tuple;
 	char cid[32];		/* Community ID, "" not computed yet */
+	struct osp_unix_names *names;	/* unix sockets; NULL: none came */
 	uint32_t turns;		/* highest seen */
 	uint32_t feed_turn;	/* of the bytes being fed */
 	uint32_t tgid, tid;	/* who last used it */
@@ -131,9 +140,13 @@ void osp_conn_state_free(struct osp_conn *conn);
 void osp_conn_set_tuple(struct osp_conn *conn, const struct osp_tuple *tuple);
 void osp_conn_set_role(struct osp_conn *conn, int role, int from);
 bool osp_conn_loopback(const struct osp_conn *conn);
+/* Whether it is between unix sockets. */
+bool osp_conn_is_unix(const struct osp_conn *conn);
+/* Takes the names of its ends. 0 or -ENOMEM. */
+int osp_conn_set_names(struct osp_conn *conn, const struct osp_ev_unix *ev);
 
 /* The connection's and the process's part of a record. */
-void osp_conn_rec(struct osp_conn *conn, struct osp_rec_conn *out);
+void osp_conn_rec(struct osp_conn *conn, struct osp_record *rec);
 void osp_conn_rec_proc(struct osp_tracker *trk, struct osp_record *rec, struct osp_proc *proc,
 		       uint32_t tgid, uint32_t tid);
 

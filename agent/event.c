@@ -48,8 +48,10 @@ int osp_event_check(const struct osp_ev_hdr *ev, uint64_t avail)
 		[OSP_EV_PROC] = sizeof(struct osp_ev_proc),
 		[OSP_EV_LOST] = sizeof(struct osp_ev_lost),
 		[OSP_EV_TICK] = sizeof(struct osp_ev_tick),
+		[OSP_EV_UNIX] = sizeof(struct osp_ev_unix),
 	};
 	const struct osp_ev_open *open;
+	const struct osp_ev_unix *names;
 
 	if (avail < sizeof(*ev) || ev->len < sizeof(*ev) || ev->len > avail)
 		return -EPROTO;
@@ -72,6 +74,12 @@ int osp_event_check(const struct osp_ev_hdr *ev, uint64_t avail)
 	case OSP_EV_CLOSE:
 		if (((const struct osp_ev_close *)ev)->role >= OSP_ROLE_MAX ||
 		    ((const struct osp_ev_close *)ev)->role_from >= OSP_FROM_MAX)
+			return -EPROTO;
+		break;
+	case OSP_EV_UNIX:
+		names = (const struct osp_ev_unix *)ev;
+		if (names->len[OSP_UNIX_LOCAL] > OSP_UNIX_NAME ||
+		    names->len[OSP_UNIX_REMOTE] > OSP_UNIX_NAME)
 			return -EPROTO;
 		break;
 	}

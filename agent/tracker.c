@@ -426,6 +426,18 @@ static void on_data(struct osp_tracker *trk, const struct osp_ev_data *ev)
 	leave(conn);
 }
 
+static void on_names(struct osp_tracker *trk, const struct osp_ev_unix *ev)
+{
+	struct osp_conn *conn = osp_conn_find(trk, ev->conn);
+
+	if (!conn && buried(trk, ev->conn, ev->h.ts_ns))
+		return;
+	if (!conn)
+		conn = conn_new(trk, ev->conn, ev->h.ts_ns);
+	if (!conn || osp_conn_set_names(conn, ev))
+		osp_trk_count(trk, OSP_ST_IN_BAD, 1);
+}
+
 static void on_shut(struct osp_tracker *trk, const struct osp_ev_shut *ev)
 {
 	struct osp_conn *conn = osp_conn_find(trk, ev->conn);
@@ -495,6 +507,9 @@ int osp_tracker_event(void *ctx, const struct osp_ev_hdr *ev)
 		break;
 	case OSP_EV_CLOSE:
 		on_close(trk, (const struct osp_ev_close *)ev);
+		break;
+	case OSP_EV_UNIX:
+		on_names(trk, (const struct osp_ev_unix *)ev);
 		break;
 	case OSP_EV_PROC:
 		if (osp_procs_event(&trk->procs, (const struct osp_ev_proc *)ev))

@@ -78,6 +78,8 @@ static void rec_half(struct osp_txn *txn, int kind, uint64_t ts, struct osp_rec_
 		out->has |= OSP_MH_DIGEST;
 		out->digest = half->hashed ? XXH64_digest(&half->xxh) : XXH64(NULL, 0, 0);
 	}
+	if (osp_conn_is_unix(txn->conn))
+		out->has &= ~(OSP_MH_SEQ | OSP_MH_SEQ_END);	/* no TCP, no numbers */
 	rec_headers(txn, kind, out);
 }
 
@@ -136,7 +138,7 @@ static void make_record(struct osp_txn *txn, enum osp_outcome outcome)
 		     (conn->vantage == OSP_VANTAGE_TLS ? OSP_RF_TLS : 0);
 	rec->anomalies = txn->anomalies;
 	rec->lost_bytes = txn->lost;
-	osp_conn_rec(conn, &rec->conn);
+	osp_conn_rec(conn, rec);
 	if (txn->counted) {
 		rec->conn.has |= OSP_CH_TXN;
 		rec->conn.txn = txn->index;

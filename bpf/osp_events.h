@@ -30,6 +30,7 @@ enum osp_ev_kind {
 	OSP_EV_PROC = 6,	/* struct osp_ev_proc + strings */
 	OSP_EV_LOST = 7,	/* struct osp_ev_lost: snapshot of the source's own counters */
 	OSP_EV_TICK = 8,	/* struct osp_ev_tick: time passes, and which wall time it is */
+	OSP_EV_UNIX = 9,	/* struct osp_ev_unix: what the ends of a unix socket are called */
 	OSP_EV_KIND_MAX
 };
 
@@ -53,7 +54,7 @@ enum osp_role_from {
 	OSP_FROM_NONE = 0,
 	OSP_FROM_RESPONSE = 1,	/* it sends (server) or receives (client) responses */
 	OSP_FROM_REQUEST = 2,	/* it sends (client) or receives (server) requests */
-	OSP_FROM_LISTEN = 3,	/* a listening socket with the same local port exists */
+	OSP_FROM_LISTEN = 3,	/* a listening socket with the same local port (or path) exists */
 	OSP_FROM_ACCEPT = 4,	/* seen being accepted */
 	OSP_FROM_CONNECT = 5,	/* seen connecting */
 	OSP_FROM_MAX
@@ -112,7 +113,7 @@ struct osp_tuple {
 	__u8 local[16];
 	__u8 remote[16];
 	__u16 lport, rport;	/* host order */
-	__u16 family;		/* AF_INET or AF_INET6 */
+	__u16 family;		/* AF_INET, AF_INET6; AF_UNIX: all but netns is zero, see osp_ev_unix */
 	__u8 transport;		/* IPPROTO_TCP */
 	__u8 pad;
 	__u32 netns;		/* inode of the network namespace; 0 unknown */
@@ -133,7 +134,7 @@ struct osp_ev_open {
 	struct osp_ev_hdr h;
 	__u64 conn;		/* socket cookie: unique per socket and boot */
 	struct osp_tuple tuple;
-	__u32 seq[OSP_DIRS];	/* TCP sequence number of the next byte, per direction */
+	__u32 seq[OSP_DIRS];	/* TCP sequence number of the next byte, per direction; unix: 0 */
 	__u32 tgid;		/* owner if known, else 0 (a handshake ends in softirq context) */
 	__u8 how;		/* enum osp_open_how */
 	__u8 role;		/* enum osp_role */
@@ -272,6 +273,23 @@ struct osp_ev_tick {
 	__s64 wall_off_ns;
 };
 
+/* UNIX: a connection is between unix stream sockets (OPEN and CLOSE say so by their family), and
+ * this is what its ends are called: sun_path as the kernel keeps it. A path may end with a NUL, an
+ * abstract name begins with one and has len bytes whatever they are; an end that was never bound
+ * has none. Before the connection's first DATA, and again when the other end's cookie is known.
+ * Positions of such a connection count from 0 what passed the hooks.
+ */
+#define OSP_UNIX_NAME 108	/* sizeof(sun_path) */
+enum osp_unix_end { OSP_UNIX_LOCAL = 0, OSP_UNIX_REMOTE = 1, OSP_UNIX_ENDS };
+struct osp_ev_unix {
+	struct osp_ev_hdr h;
+	__u64 conn;
+	__u64 peer;		/* cookie of the other end's socket; 0 not known */
+	__u32 netns;
+	__u16 len[OSP_UNIX_ENDS];	/* <= OSP_UNIX_NAME */
+	char name[OSP_UNIX_ENDS][OSP_UNIX_NAME];
+};
+
 #define OSP_ASSERT_SIZE(s, n) _Static_assert(sizeof(struct s) == (n), "event ABI: " #s)
 OSP_ASSERT_SIZE(osp_ev_hdr, 16);
 OSP_ASSERT_SIZE(osp_tuple, 48);
@@ -282,5 +300,6 @@ OSP_ASSERT_SIZE(osp_ev_close, 120);
 OSP_ASSERT_SIZE(osp_ev_proc, 80);
 OSP_ASSERT_SIZE(osp_ev_lost, 192);
 OSP_ASSERT_SIZE(osp_ev_tick, 24);
+OSP_ASSERT_SIZE(osp_ev_unix, 256);
 
 #endif

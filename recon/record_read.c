@@ -224,6 +224,8 @@ static void get_transport(struct ctx *cx, struct osp_rec_conn *conn)
 		conn->transport = IPPROTO_TCP;
 	else if (str.n == 3 && !memcmp(str.p, "udp", 3))
 		conn->transport = IPPROTO_UDP;
+	else if (str.n == 4 && !memcmp(str.p, "unix", 4))
+		conn->transport = OSP_TRANSPORT_UNIX;
 }
 
 static void get_conn(struct ctx *cx)

@@ -508,8 +508,22 @@ static void put_address(struct jw *w, const uint8_t a[16])
 /* On the wire nobody is at either end. */
 #define VANTAGE_WIRE 2	/* enum osp_vantage in bpf/osp_events.h, which is not for us to include */
 
-static void put_conn(struct jw *w, const struct osp_rec_conn *conn, uint8_t vantage)
+/* A unix socket has names for addresses, and no ports. */
+static void put_paths(struct jw *w, const struct osp_record *rec)
 {
+	struct jw_open o = OPEN(w, "client");
+
+	F_STR(w, "address", rec->str[OSP_S_CLIENT_PATH]);
+	close_object(w, o);
+	o = OPEN(w, "server");
+	F_STR(w, "address", rec->str[OSP_S_SERVER_PATH]);
+	close_object(w, o);
+}
+
+static void put_conn(struct jw *w, const struct osp_record *rec)
+{
+	const struct osp_rec_conn *conn = &rec->conn;
+	uint8_t vantage = rec->vantage;
 	struct jw_open o = OPEN(w, "conn");
 
 	if (conn->id[0]) {
@@ -518,6 +532,8 @@ static void put_conn(struct jw *w, const struct osp_rec_conn *conn, uint8_t vant
 	}
 	if (conn->cookie)
 		F_U64(w, "cookie", conn->cookie);
+	if (conn->peer_cookie)
+		F_U64(w, "peer_cookie", conn->peer_cookie);
 	if (conn->has & OSP_CH_TXN)
 		F_U64(w, "txn", conn->txn);
 	if (conn->role && vantage != VANTAGE_WIRE)
@@ -528,11 +544,15 @@ static void put_conn(struct jw *w, const struct osp_rec_conn *conn, uint8_t vant
 		F_NAME(w, "transport", "tcp");
 	else if (conn->transport == IPPROTO_UDP)
 		F_NAME(w, "transport", "udp");
+	else if (conn->transport == OSP_TRANSPORT_UNIX)
+		F_NAME(w, "transport", "unix");
 	if (conn->has & OSP_CH_NETNS)
 		F_U64(w, "netns", conn->netns);
 	if (conn->has & OSP_CH_TUPLE) {
 		PUT_END(w, "client", conn->client, conn->client_port);
 		PUT_END(w, "server", conn->server, conn->server_port);
+	} else if (conn->transport == OSP_TRANSPORT_UNIX) {
+		put_paths(w, rec);
 	}
 	close_object(w, o);
 }
@@ -712,7 +732,7 @@ static void put_transaction(struct jw *w, const struct osp_record *rec)
 {
 	struct jw_open o;
 
-	put_conn(w, &rec->conn, rec->vantage);
+	put_conn(w, rec);
 	o = OPEN(w, "http");
 	F_STR(w, "version", rec->str[OSP_S_HTTP_VERSION]);
 	put_request(w, rec);
@@ -764,7 +784,7 @@ static void put_connection(struct jw *w, const struct osp_record *rec)
 	const struct osp_slice *str = rec->str;
 	struct jw_open o;
 
-	put_conn(w, &rec->conn, rec->vantage);
+	put_conn(w, rec);
 	put_process(w, rec);
 	put_container(w, str);
 	if (cn->has_opened)
@@ -785,7 +805,8 @@ static void put_connection(struct jw *w, const struct osp_record *rec)
 	if (cn->has_rtt)
 		F_U64(w, "rtt_us", cn->rtt_us);
 	/* Known from the socket's end only; it comes with the round trip time. */
-	if (cn->has_rtt || cn->has_closed || cn->retransmits)
+	if ((cn->has_rtt || cn->has_closed || cn->retransmits) &&
+	    rec->conn.transport != OSP_TRANSPORT_UNIX)
 		F_U64(w, "retransmits", cn->retransmits);
 	close_object(w, o);
 	o = OPEN(w, "tx");

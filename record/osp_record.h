@@ -112,6 +112,8 @@ enum osp_rec_str {
 	OSP_S_WHEN,		/* ledger records: "start", "interval", "exit" */
 	OSP_S_REQ_BODY,		/* kept bytes of the bodies */
 	OSP_S_RES_BODY,
+	OSP_S_CLIENT_PATH,	/* unix sockets: what the ends are bound to; "@" begins an abstract name */
+	OSP_S_SERVER_PATH,
 	OSP_S_MAX
 };
 
@@ -159,6 +161,8 @@ struct osp_rec_msg {
 #define OSP_CH_NETNS (1u << 1)
 #define OSP_CH_TXN (1u << 2)		/* the connection's start was seen, so txn is right */
 
+#define OSP_TRANSPORT_UNIX 255u		/* no protocol above IP: a unix stream socket */
+
 struct osp_rec_conn {
 	uint32_t has;
 	char id[32];			/* Community ID v1, NUL-terminated, "" unknown */
@@ -168,8 +172,9 @@ struct osp_rec_conn {
 	uint16_t client_port, server_port;
 	uint32_t netns;
 	uint8_t role, role_from;	/* enum osp_role, osp_role_from of bpf/osp_events.h */
-	uint8_t transport;		/* IPPROTO_* */
+	uint8_t transport;		/* IPPROTO_*, OSP_TRANSPORT_UNIX */
 	uint8_t pad;
+	uint64_t peer_cookie;		/* unix: of the other end's socket; 0 unknown */
 };
 
 /* osp_rec_proc.has */

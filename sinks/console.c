@@ -239,12 +239,21 @@ static bool is_v4(const uint8_t a[16])
 }
 
 /* The other end: the client if this is the server, the server otherwise. */
-static void add_peer(struct line *line, const struct osp_rec_conn *conn, bool server)
+static void add_peer(struct line *line, const struct osp_record *rec, bool server)
 {
+	const struct osp_rec_conn *conn = &rec->conn;
 	const uint8_t *a = server ? conn->client : conn->server;
 	uint16_t port = server ? conn->client_port : conn->server_port;
 	char text[INET6_ADDRSTRLEN] = "";
 
+	/* Of the two a unix socket mostly has the server's name only, which tells most. */
+	if (conn->transport == OSP_TRANSPORT_UNIX) {
+		add(line, "unix:");
+		add_data(line, rec->str[rec->str[OSP_S_SERVER_PATH].p ? OSP_S_SERVER_PATH :
+									OSP_S_CLIENT_PATH],
+			 W_PEER - sizeof("unix:"));
+		return;
+	}
 	if (!(conn->has & OSP_CH_TUPLE)) {
 		add(line, "-");
 		return;
@@ -405,7 +414,7 @@ static void add_ends(struct line *line, const struct osp_record *rec)
 	add_arrow(line, rec);
 	add(line, " ");
 	at = line->cols + W_PEER;
-	add_peer(line, &rec->conn, is_role(rec, "server"));
+	add_peer(line, rec, is_role(rec, "server"));
 	pad_to(line, at);
 }
 

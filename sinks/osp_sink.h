@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 /* A bump is an incompatible change; growth at the tail of a struct is told by its size. */
-#define OSP_SINK_ABI 1u
+#define OSP_SINK_ABI 2u
 
 struct osp_sink;		/* a sink's own state, opaque to the host */
 

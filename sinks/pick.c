@@ -41,7 +41,7 @@ struct osp_pick {
  */
 const char *const osp_pick_names[] = {
 	"schema", "kind", "vantage", "id", "seq", "ts", "outcome", "flags", "anomalies",
-	"conn.id", "conn.cookie", "conn.txn", "conn.role", "conn.role_from", "conn.transport",
+	"conn.id", "conn.cookie", "conn.peer_cookie", "conn.txn", "conn.role", "conn.role_from", "conn.transport",
 	"conn.netns", "conn.client.address", "conn.client.port", "conn.server.address",
 	"conn.server.port",
 	"http.version", "http.request.method", "http.request.target", "http.request.host",

@@ -13,6 +13,7 @@ static const uint32_t sizes[OSP_EV_KIND_MAX] = {
 	[OSP_EV_GAP] = sizeof(struct osp_ev_data), [OSP_EV_SHUT] = sizeof(struct osp_ev_shut),
 	[OSP_EV_CLOSE] = sizeof(struct osp_ev_close), [OSP_EV_PROC] = sizeof(struct osp_ev_proc),
 	[OSP_EV_LOST] = sizeof(struct osp_ev_lost), [OSP_EV_TICK] = sizeof(struct osp_ev_tick),
+	[OSP_EV_UNIX] = sizeof(struct osp_ev_unix),
 };
 
 /* Few connections, so that events meet. */
@@ -24,8 +25,14 @@ static void mend(struct osp_ev_data *ev, uint32_t left)
 	h->len = sizes[h->kind];
 	if (h->kind == OSP_EV_LOST)	/* counters that are made up can't add up */
 		memset(h + 1, 0, sizes[OSP_EV_LOST] - sizeof(*h));
-	if (h->kind <= OSP_EV_CLOSE)
+	if (h->kind <= OSP_EV_CLOSE || h->kind == OSP_EV_UNIX)
 		ev->conn &= 3;
+	if (h->kind == OSP_EV_UNIX) {
+		struct osp_ev_unix *names = (struct osp_ev_unix *)ev;
+
+		names->len[OSP_UNIX_LOCAL] %= OSP_UNIX_NAME + 1;
+		names->len[OSP_UNIX_REMOTE] %= OSP_UNIX_NAME + 1;
+	}
 	if (h->kind == OSP_EV_DATA || h->kind == OSP_EV_GAP) {
 		ev->cap %= DATA_MAX;
 		ev->cap = h->kind == OSP_EV_GAP ? 0 : ev->cap < left ? ev->cap : left;

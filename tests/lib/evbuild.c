@@ -243,6 +243,25 @@ void evc_shut(struct evc *conn, int how)
 	deliver(conn->rig, &ev);
 }
 
+void evc_unix(struct evc *conn, uint64_t peer, const char *local, uint32_t local_n,
+	      const char *remote, uint32_t remote_n)
+{
+	struct osp_ev_unix ev = {
+		.h = header(conn->rig, OSP_EV_UNIX, sizeof(ev)),
+		.conn = conn->id,
+		.peer = peer,
+		.netns = conn->tuple.netns,
+		.len = { (uint16_t)local_n, (uint16_t)remote_n },
+	};
+
+	conn->tuple = (struct osp_tuple){ .family = AF_UNIX, .netns = ev.netns };
+	if (local_n)
+		memcpy(ev.name[OSP_UNIX_LOCAL], local, local_n);
+	if (remote_n)
+		memcpy(ev.name[OSP_UNIX_REMOTE], remote, remote_n);
+	deliver(conn->rig, &ev);
+}
+
 void evc_close(struct evc *conn, int flags, uint32_t unread)
 {
 	struct osp_ev_close ev = {

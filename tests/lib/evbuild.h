@@ -64,6 +64,9 @@ void evc_gap(struct evc *conn, int dir, uint32_t n, int cause);
 void evc_lose(struct evc *conn, int dir, uint32_t n);
 void evc_bypass(struct evc *conn, int dir, uint32_t n);
 void evc_shut(struct evc *conn, int how);
+/* Makes it one between unix sockets: names as sun_path has them, n bytes each; peer: cookie. */
+void evc_unix(struct evc *conn, uint64_t peer, const char *local, uint32_t local_n,
+	      const char *remote, uint32_t remote_n);
 void evc_close(struct evc *conn, int flags, uint32_t unread);
 void rig_tick(struct rig *rig, uint64_t ns);
 void rig_proc(struct rig *rig, uint32_t tgid, const char *comm, const char *exe,

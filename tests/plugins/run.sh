@@ -89,7 +89,7 @@ test_good() {
 
 test_refusals() {
 	build abi -DABI=7
-	refused "another ABI" 'made for sink ABI 7, this agent has 1' "$D/abi.so"
+	refused "another ABI" 'made for sink ABI 7, this agent has 2' "$D/abi.so"
 	build size -DSIZE=24
 	refused "a struct that is too short" 'osp_sink_ops has 24 bytes, [0-9]+ are needed' "$D/size.so"
 	build nullentry -DREFUSE

@@ -16,8 +16,8 @@ case.txt: the first lines, up to the first "A ", say what the case is and why. T
     * N STEP LINE             the line N times, STEP seconds apart, "%" being 0, 1 ...
     raw TEXT                  a line as it stands
 
-CONN: client>server ("10.0.0.1:5000>10.0.0.9:80", "[::1]:5>[::1]:80"), or "-" for none. STATUS "-":
-no response. Keys of t: seq, rseq (default: made from connection and target, so equal on both
+CONN: client>server ("10.0.0.1:5000>10.0.0.9:80", "[::1]:5>[::1]:80"), "unix:PATH" for a unix socket,
+or "-" for none. STATUS "-": no response. Keys of t: seq, rseq (default: made from connection and target, so equal on both
 sides; "-": none), role, head, body (response), wire, reqbody, ttfb (ms), outcome, flags, vantage,
 host, version, digest, agent, noreq, reason, type, id, q:NAME=VALUE, r:NAME=VALUE (headers).
 """
@@ -73,6 +73,8 @@ def conn_object(text, extra):
 		out["role"] = extra.pop("role")
 	if text == "-":
 		out.pop("transport")
+	elif text.startswith("unix:"):
+		out.update(transport="unix", server={"address": text[5:]})
 	else:
 		client, server = text.split(">")
 		out.update(client=endpoint(client), server=endpoint(server))

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define EVENTS 8
+#define EVENTS 9
 #define EVENT_MAX 400
 
 struct event {
@@ -29,6 +29,7 @@ struct event {
 		struct osp_ev_proc proc;
 		struct osp_ev_lost lost;
 		struct osp_ev_tick tick;
+		struct osp_ev_unix names;
 		uint8_t raw[EVENT_MAX];
 	};
 };
@@ -70,6 +71,9 @@ static uint64_t make_events(struct event *ev)
 	event(&ev[5], OSP_EV_CLOSE, sizeof(struct osp_ev_close), 6);
 	event(&ev[6], OSP_EV_LOST, sizeof(struct osp_ev_lost), 7);
 	event(&ev[7], OSP_EV_TICK, sizeof(struct osp_ev_tick), 8);
+	event(&ev[8], OSP_EV_UNIX, sizeof(struct osp_ev_unix), 9);
+	ev[8].names.len[OSP_UNIX_REMOTE] = 6;
+	memcpy(ev[8].names.name[OSP_UNIX_REMOTE], "/sock", 6);
 	for (int i = 0; i < EVENTS; i++)
 		at[i + 1] = at[i] + osp_oev_padded(ev[i].h.len);
 	return at[EVENTS];

@@ -231,6 +231,39 @@ static const char full_connection_json[] =
 	"\"rx\":{\"bytes\":50,\"seen_bytes\":50,\"captured_bytes\":50,\"gap_bytes\":0,"
 	"\"overlap_bytes\":3,\"gaps\":[]}}";
 
+static struct osp_record unix_connection(void)
+{
+	struct osp_record rec = blank(OSP_REC_CONNECTION);
+
+	rec.conn.cookie = 4711;
+	rec.conn.peer_cookie = 4712;
+	rec.conn.role = OSP_ROLE_SERVER;
+	rec.conn.role_from = OSP_FROM_LISTEN;
+	rec.conn.transport = OSP_TRANSPORT_UNIX;
+	rec.conn.has = OSP_CH_NETNS;
+	rec.conn.netns = 4026531840u;
+	rec.connection.has_closed = 1;
+	rec.connection.closed_ns = TS;
+	rec.str[OSP_S_CLIENT_PATH] = osp_slice("@a\0b", 4);
+	STR(&rec, OSP_S_SERVER_PATH, "/run/\xff.sock");
+	STR(&rec, OSP_S_END, "fin");
+	return rec;
+}
+
+static const char unix_connection_json[] =
+	"{\"schema\":\"osprey/1\",\"kind\":\"connection\",\"vantage\":\"syscall\","
+	"\"id\":\"0123456789abcdeffedcba9876543210\",\"seq\":1842,"
+	"\"ts\":\"2026-11-20T20:20:16.123456789Z\",\"flags\":[\"nonutf8\"],\"anomalies\":[],"
+	"\"conn\":{\"cookie\":4711,\"peer_cookie\":4712,\"role\":\"server\","
+	"\"role_from\":\"listen\",\"transport\":\"unix\",\"netns\":4026531840,"
+	"\"client\":{\"address\":\"@a\\u0000b\"},"
+	"\"server\":{\"address\":\"/run/\\u00ff.sock\"}},"
+	"\"closed\":\"2026-11-20T20:20:16.123456789Z\",\"end\":\"fin\","
+	"\"transactions\":0,\"turns\":0,\"lost_exchanges\":0,"
+	"\"tx\":{\"seen_bytes\":0,\"captured_bytes\":0,\"gap_bytes\":0,\"overlap_bytes\":0,"
+	"\"gaps\":[]},\"rx\":{\"seen_bytes\":0,\"captured_bytes\":0,\"gap_bytes\":0,"
+	"\"overlap_bytes\":0,\"gaps\":[]}}";
+
 static const struct osp_rec_counter counters[] = {
 	{ "events", "seen", NULL, 12345 },
 	{ "events", "filtered", NULL, 0 },
@@ -341,6 +374,9 @@ static void test_goldens(void)
 	rec = full_connection();
 	is_json(&rec, full_connection_json, "a connection with all there is");
 	every_cap(&rec, "connection");
+	rec = unix_connection();
+	is_json(&rec, unix_connection_json, "a unix socket: names for addresses, nothing of TCP");
+	every_cap(&rec, "unix connection");
 	rec = full_ledger();
 	is_json(&rec, full_ledger_json, "a ledger");
 	every_cap(&rec, "ledger");
@@ -694,7 +730,8 @@ static struct osp_record whole_ledger(void)
 static void print_samples(void)
 {
 	struct osp_record rec[] = { full_transaction(), blank(OSP_REC_TRANSACTION),
-				    full_connection(), blank(OSP_REC_CONNECTION), whole_ledger() };
+				    full_connection(), blank(OSP_REC_CONNECTION), whole_ledger(),
+				    unix_connection() };
 
 	rec[1].str[OSP_S_TARGET] = osp_slice("\xff", 1);
 	rec[1].msg[OSP_REQ].has = OSP_MH_MSG;

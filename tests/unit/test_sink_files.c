@@ -159,13 +159,16 @@ static void check_path(const char *path)
 
 static void test_names(void)
 {
-	struct osp_record rec[2] = { everything(OSP_REC_TRANSACTION),
+	struct osp_record rec[3] = { everything(OSP_REC_TRANSACTION),
+				     everything(OSP_REC_CONNECTION),
 				     everything(OSP_REC_CONNECTION) };
-	char json[2][8192], path[256], err[160];
-	size_t n[2];
+	char json[3][8192], path[256], err[160];
+	size_t n[3];
 	int missing = 0;
 
-	for (int i = 0; i < 2; i++) {
+	rec[2].conn.transport = OSP_TRANSPORT_UNIX;
+	rec[2].conn.peer_cookie = 1;
+	for (int i = 0; i < 3; i++) {
 		n[i] = osp_record_json(&rec[i], json[i], sizeof(json[i]) - 1);
 		json[i][n[i]] = 0;
 		each_path(json[i], path, 0, check_path);
@@ -173,13 +176,14 @@ static void test_names(void)
 	eq_int(unknown, 0, "every value of a record has a name");
 	for (const char *const *p = osp_pick_names; *p; p++) {
 		struct osp_pick *pick = NULL;
-		struct osp_slice val[2];
+		struct osp_slice val[3];
 
 		if (osp_pick_new(&pick, *p, err, sizeof(err)))
 			continue;
 		osp_pick_run(pick, json[0], n[0], &val[0]);
 		osp_pick_run(pick, json[1], n[1], &val[1]);
-		if (!val[0].p && !val[1].p && ++missing)
+		osp_pick_run(pick, json[2], n[2], &val[2]);
+		if (!val[0].p && !val[1].p && !val[2].p && ++missing)
 			printf("#   no record has %s\n", *p);
 		osp_pick_free(pick);
 	}

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/socket.h>
 
 #define EST(conn) evc_open(conn, OSP_OPEN_ESTABLISHED, OSP_ROLE_SERVER, OSP_FROM_ACCEPT)
 #define FIN (OSP_CF_FIN_TX | OSP_CF_FIN_RX)
@@ -1258,6 +1259,83 @@ static void test_loopback(struct rig *rig)
 	ok(txn(rig, 0)->flags & OSP_RF_LOOPBACK, "loopback");
 }
 
+/* ---- unix sockets ---------------------------------------------------------------------------- */
+
+/* No conversation has TCP's numbers or addresses here, whatever tells that it is one. */
+static bool no_tcp(const struct osp_record *rec)
+{
+	uint32_t seq = OSP_MH_SEQ | OSP_MH_SEQ_END;
+
+	if (rec->kind == OSP_REC_TRANSACTION &&
+	    ((rec->msg[OSP_REQ].has | rec->msg[OSP_RES].has) & seq))
+		return false;
+	return rec->conn.transport == OSP_TRANSPORT_UNIX && !rec->conn.id[0] &&
+	       !(rec->conn.has & OSP_CH_TUPLE) && !(rec->flags & OSP_RF_LOOPBACK);
+}
+
+static void test_unix(struct rig *rig)
+{
+	const struct osp_record *rec;
+	struct evc conn;
+
+	rig_reset(rig);
+	evc_init(&conn, rig, 7, 0, 0);
+	conn.tuple = (struct osp_tuple){ .family = AF_UNIX, .netns = 3 };
+	evc_open(&conn, OSP_OPEN_ESTABLISHED, OSP_ROLE_SERVER, OSP_FROM_LISTEN);
+	evc_unix(&conn, 0, "/run/a.sock", 12, NULL, 0);
+	exchange(&conn, 1);
+	rec = txn(rig, 0);
+	ok(no_tcp(rec), "no addresses, no sequence numbers");
+	eq_int(rec->outcome, OSP_OUT_OK, "a transaction");
+	eq_int(rec->conn.role, OSP_ROLE_SERVER, "role by the name");
+	eq_int(rec->conn.netns, 3, "netns");
+	ok(slice_eq(rec->str[OSP_S_SERVER_PATH], "/run/a.sock"), "a path without its NUL");
+	ok(!rec->str[OSP_S_CLIENT_PATH].p, "an end without a name");
+	eq_int(rec->conn.peer_cookie, 0, "the other end is not known");
+	evc_unix(&conn, 8, "/run/a.sock", 12, "\0c\0d", 4);
+	exchange(&conn, 2);
+	rec = txn(rig, 1);
+	eq_int(rec->conn.peer_cookie, 8, "now it is");
+	ok(rec->str[OSP_S_CLIENT_PATH].n == 4 &&
+	   !memcmp(rec->str[OSP_S_CLIENT_PATH].p, "@c\0d", 4), "an abstract name, all of it");
+	evc_lose(&conn, OSP_TX, 30);
+	evc_close(&conn, FIN, 0);
+	rec = crec(rig, 0);
+	ok(no_tcp(rec), "the connection's record, too");
+	eq_int(rec->connection.dir[OSP_TX].gap_bytes, 30, "a lost end is a gap");
+	ok(!any_wrong(rig), "sums");
+}
+
+/* Names alone (OPEN is lost), the longest ones, and nothing of either. */
+static void test_unix_lost(struct rig *rig)
+{
+	const struct osp_record *rec;
+	char name[OSP_UNIX_NAME];
+	struct evc conn;
+
+	memset(name, 'n', sizeof(name));
+	rig_reset(rig);
+	evc_init(&conn, rig, 7, 0, 0);
+	evc_unix(&conn, 8, NULL, 0, name, sizeof(name));
+	evc_str(&conn, OSP_TX, "GET / HTTP/1.1\r\n\r\n");
+	evc_str(&conn, OSP_RX, "HTTP/1.1 204 No Content\r\n\r\n");
+	rec = txn(rig, 0);
+	ok(no_tcp(rec), "known by its names");
+	eq_int(rec->conn.role, OSP_ROLE_CLIENT, "role by who asks");
+	eq_int(rec->str[OSP_S_SERVER_PATH].n, sizeof(name), "the longest name");
+	evc_close(&conn, FIN, 0);
+	evc_unix(&conn, 9, NULL, 0, name, sizeof(name));
+	eq_int(osp_tracker_conns(rig->trk), 1, "later names are of a new connection");
+
+	rig_reset(rig);
+	evc_init(&conn, rig, 7, 0, 0);
+	conn.tuple = (struct osp_tuple){ .family = AF_UNIX };
+	evc_open(&conn, OSP_OPEN_SIGHT, OSP_ROLE_UNKNOWN, OSP_FROM_NONE);
+	exchange(&conn, 1);
+	ok(no_tcp(txn(rig, 0)), "known by its family");
+	ok(txn(rig, 0)->flags & OSP_RF_MIDSTREAM, "it was there before us");
+}
+
 /* ---- chance ---------------------------------------------------------------------------------- */
 
 static uint32_t rnd(uint64_t *s)
@@ -1429,6 +1507,9 @@ static void test_event_check(void)
 			       .kind = OSP_EV_DATA }, .bytes = 8, .cap = 4 } };
 	struct osp_ev_tick tick = { .h = { .len = sizeof(tick), .abi = OSP_EV_ABI,
 					   .kind = OSP_EV_TICK } };
+	struct osp_ev_unix names = { .h = { .len = sizeof(names), .abi = OSP_EV_ABI,
+					    .kind = OSP_EV_UNIX },
+				     .len = { OSP_UNIX_NAME, OSP_UNIX_NAME } };
 
 	eq_int(osp_event_check(&d.ev.h, sizeof(d)), 0, "good");
 	eq_int(osp_event_check(&d.ev.h, d.ev.h.len - 1), -EPROTO, "cut");
@@ -1450,6 +1531,9 @@ static void test_event_check(void)
 	eq_int(osp_event_check(&d.ev.h, sizeof(d)), -EPROTO, "abi");
 	eq_int(osp_event_check(&tick.h, sizeof(tick)), 0, "tick");
 	eq_int(osp_event_check(&tick.h, 8), -EPROTO, "less than a header");
+	eq_int(osp_event_check(&names.h, sizeof(names)), 0, "the longest names");
+	names.len[OSP_UNIX_REMOTE]++;
+	eq_int(osp_event_check(&names.h, sizeof(names)), -EPROTO, "longer ones");
 }
 
 int main(void)
@@ -1480,6 +1564,8 @@ int main(void)
 	test_after_close(&rig);
 	test_proc(&rig);
 	test_loopback(&rig);
+	test_unix(&rig);
+	test_unix_lost(&rig);
 	test_idle_size(&rig);
 	test_chance(&rig);
 	test_same(&rig);
