@@ -47,6 +47,9 @@ static const struct row table[] = {
 	  "processes in this cgroup (v2) or below" },
 	{ "netns", FILTER, 0, 0, OSP_FILTER_NETNS, 0, 0, "PATH|INODE", "network namespace" },
 	{ "role", FILTER, 0, 0, OSP_FILTER_ROLE, 0, 0, "client|server", "the process's end" },
+	{ "unix", FLAG, 0, 0, AT(bpf.unix_too), 0, 0, NULL,
+	  "unix stream sockets, too (Linux 6.5); --port and --cidr leave\n"
+	  "them out" },
 
 	{ .name = "How:", .kind = HEADING },
 	{ "capture", MODE, 0, 0, AT(bpf.mode), 0, 0, "auto|sock|syscall",

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -40,6 +41,7 @@
 #define NS_PER_S 1000000000ull
 #define TICK_NS (100 * 1000000ull)
 #define LOST_NS NS_PER_S
+#define SWEEP_NS (250 * 1000000ull)	/* how late a unix socket's end may be told */
 #define NETNS_MAX 4096
 
 /* include/net/tcp_states.h */
@@ -78,12 +80,18 @@ struct bpf_source {
 	struct osp_ring data, ctl;
 	int wait_fd;
 	bool stopped, ended;
-	uint64_t tick_at, lost_at;	/* CLOCK_BOOTTIME ns of the next one */
+	uint64_t tick_at, lost_at, sweep_at;	/* CLOCK_BOOTTIME ns of the next one */
 	uint64_t taken;			/* events read from the rings */
 	struct marked begins, ends;	/* of the round under way */
 	unsigned long ctl_begun;	/* control events before it that begin something are out */
 	struct osp_seed *seed;		/* sorted by conn */
 	size_t seed_n;
+	bool unix_too;
+	/* Cookies of the unix sockets that were there at old_ns, sorted; blind: not all of them. */
+	uint64_t *old;
+	size_t old_n, old_room;
+	uint64_t old_ns;
+	bool blind;
 	int cpus;
 	struct osp_counters *percpu;
 	const char *mode;
@@ -133,6 +141,26 @@ static const struct osp_ev_open *with_seed(struct bpf_source *src, const struct 
 	return seed ? &seed->open : open;
 }
 
+static int by_cookie(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* The hooks cannot tell a new unix socket from one that was there before us; the scan can. */
+static const struct osp_ev_open *unix_open(const struct bpf_source *src,
+					   const struct osp_ev_open *open, struct osp_ev_open *buf)
+{
+	if (open->tuple.family != AF_UNIX || src->blind || open->h.ts_ns <= src->old_ns ||
+	    (src->old_n &&
+	     bsearch(&open->conn, src->old, src->old_n, sizeof(*src->old), by_cookie)))
+		return open;
+	*buf = *open;
+	buf->how = OSP_OPEN_ESTABLISHED;
+	return buf;
+}
+
 static int with_names(const struct osp_ev_proc *proc, osp_ev_fn fn, void *ctx)
 {
 	struct {
@@ -155,6 +183,10 @@ static int with_names(const struct osp_ev_proc *proc, osp_ev_fn fn, void *ctx)
 
 static int hand_over(struct bpf_source *src, const struct osp_ev_hdr *ev, osp_ev_fn fn, void *ctx)
 {
+	struct osp_ev_open buf;
+
+	if (ev->kind == OSP_EV_OPEN && src->unix_too)
+		ev = &unix_open(src, (const struct osp_ev_open *)ev, &buf)->h;
 	if (ev->kind == OSP_EV_OPEN)
 		ev = &with_seed(src, (const struct osp_ev_open *)ev)->h;
 	else if (ev->kind == OSP_EV_PROC)
@@ -431,6 +463,16 @@ static void bpf_unskip(struct osp_source *base, uint64_t conn)
 	bpf_map_delete_elem(bpf_map__fd(src->skel->maps.osp_skips), &conn);
 }
 
+/* Has the kernel side look for unix sockets that are gone; their CLOSE comes by the ring. */
+static void sweep(struct bpf_source *src, uint64_t now)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	src->sweep_at = now + SWEEP_NS;
+	if (bpf_prog_test_run_opts(bpf_program__fd(src->skel->progs.osp_unix_sweep), &opts))
+		osp_warn("closed unix sockets cannot be told: %s", strerror(errno));
+}
+
 static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 {
 	struct bpf_source *src = (struct bpf_source *)base;
@@ -442,6 +484,8 @@ static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 		return -ENODATA;
 	if (src->stopped) {
 		src->ended = true;
+		if (src->unix_too)
+			sweep(src, now);
 		rc = drain_rest(src, fn, ctx);
 		if (rc >= 0)
 			rc = tick(src, clock_ns(CLOCK_BOOTTIME), fn, ctx);
@@ -452,6 +496,8 @@ static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 	 * then, edge-triggered or not.
 	 */
 	epoll_wait(src->wait_fd, &woken, 1, 0);
+	if (src->unix_too && now >= src->sweep_at)
+		sweep(src, now);
 	n = drain(src, fn, ctx);
 	pthread_mutex_lock(&src->skip_lock);
 	tell_skips(src, true);
@@ -523,6 +569,7 @@ static void bpf_close(struct osp_source *base)
 	free(src->ends.ev);
 	free(src->seed);
 	pthread_mutex_destroy(&src->skip_lock);
+	free(src->old);
 	free(src);
 }
 
@@ -735,6 +782,34 @@ static int read_seeds(struct bpf_source *src, struct seeds *out)
 	return err;
 }
 
+/* The same for unix sockets. */
+static void read_unix(struct bpf_source *src)
+{
+	int fd = bpf_iter_create(bpf_link__fd(src->skel->links.osp_iter_unix));
+	ssize_t n = fd < 0 ? -1 : 1;
+
+	while (n > 0 || (n < 0 && fd >= 0 && errno == EAGAIN)) {
+		if (src->old_room - src->old_n < 512) {
+			size_t room = src->old_room ? src->old_room * 2 : 4096;
+			uint64_t *grown = realloc(src->old, room * sizeof(*grown));
+
+			if (!grown) {
+				n = -1;
+				break;
+			}
+			src->old = grown;
+			src->old_room = room;
+		}
+		n = read(fd, src->old + src->old_n,
+			 (src->old_room - src->old_n) * sizeof(*src->old));
+		if (n > 0)
+			src->old_n += (size_t)n / sizeof(*src->old);
+	}
+	src->blind |= n < 0;
+	if (fd >= 0)
+		close(fd);
+}
+
 /* iter/tcp shows one network namespace, that of the thread which reads it. Returns whether we are
  * in it now: that takes CAP_SYS_ADMIN, without which other namespaces' old connections have no seed.
  */
@@ -745,6 +820,8 @@ static bool read_seeds_in(struct bpf_source *src, struct seeds *out, const char 
 
 	if (there)
 		read_seeds(src, out);
+	if (there && src->unix_too)
+		read_unix(src);
 	if (fd >= 0)
 		close(fd);
 	return there;
@@ -776,7 +853,12 @@ static bool read_other_netns(struct bpf_source *src, struct seeds *out, ino_t ow
 		if (i < n)
 			continue;
 		done[n++] = st.st_ino;
-		left |= read_seeds_in(src, out, path);
+		if (read_seeds_in(src, out, path))
+			left = true;
+		else if (access(path, F_OK))
+			n--;	/* the process has ended; another may be in there */
+		else
+			src->blind = true;
 	}
 out:
 	free(done);
@@ -836,11 +918,16 @@ static void find_seeds(struct bpf_source *src)
 		return;
 	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	err = read_seeds(src, &all);
+	if (src->unix_too)
+		read_unix(src);
 	if (!err && own >= 0 && !fstat(own, &st) && read_other_netns(src, &all, st.st_ino) &&
 	    setns(own, CLONE_NEWNET))
 		osp_warn("cannot return to our network namespace: %s", strerror(errno));
 	if (own >= 0)
 		close(own);
+	if (src->old_n)
+		qsort(src->old, src->old_n, sizeof(*src->old), by_cookie);
+	src->old_ns = clock_ns(CLOCK_BOOTTIME);
 	listen.v = calloc(all.n ? all.n : 1, sizeof(*listen.v));
 	if (err || !listen.v) {
 		osp_warn("connections open already are not known: %s",
@@ -900,11 +987,12 @@ static int check_privilege(void)
 }
 
 /* Sock mode needs the tracepoints of 6.3 (commit 6e6eda44b939) and their socket as an argument. */
-static int pick_mode(enum osp_capture_mode want, enum osp_capture *capture, bool *has_cookie,
+static int pick_mode(const struct osp_bpf_conf *conf, enum osp_capture *capture, bool *has_cookie,
 		     bool *has_loop)
 {
+	enum osp_capture_mode want = conf->mode;
 	struct btf *btf = btf__load_vmlinux_btf();
-	bool sock;
+	bool sock, sendpage;
 
 	if (!btf) {
 		osp_err("this kernel has no type information (/sys/kernel/btf/vmlinux): "
@@ -916,7 +1004,15 @@ static int pick_mode(enum osp_capture_mode want, enum osp_capture *capture, bool
 	/* The helper for tracing programs has its own function from 5.12 on. */
 	*has_cookie = btf__find_by_name_kind(btf, "bpf_get_socket_ptr_cookie", BTF_KIND_FUNC) > 0;
 	*has_loop = btf__find_by_name_kind(btf, "bpf_loop", BTF_KIND_FUNC) > 0;
+	/* Before 6.5 sendfile() to a unix socket passes no hook. */
+	sendpage = btf__find_by_name_kind(btf, "unix_stream_sendpage", BTF_KIND_FUNC) > 0;
 	btf__free(btf);
+	if (conf->unix_too && (want == OSP_MODE_SYSCALL || !sock || sendpage)) {
+		osp_err("--unix needs %s", want == OSP_MODE_SYSCALL ?
+			"sock mode, it does not work with --capture=syscall" :
+			"Linux 6.5, whose socket tracepoints see all of unix sockets");
+		return -ENOTSUP;
+	}
 	if (want == OSP_MODE_SOCK && !sock) {
 		osp_err("--capture=sock needs the tracepoints sock:sock_send_length and "
 			"sock_recv_length (Linux 6.3); --capture=syscall works here");
@@ -941,7 +1037,7 @@ static uint64_t ring_size(uint64_t bytes)
 }
 
 static void choose_programs(struct osprey_bpf *skel, enum osp_capture capture, bool has_cookie,
-			    bool has_loop, bool follow)
+			    bool has_loop, bool follow, bool unix_too)
 {
 	bool sock = capture == OSP_CAPTURE_SOCK;
 
@@ -952,6 +1048,10 @@ static void choose_programs(struct osprey_bpf *skel, enum osp_capture capture, b
 	bpf_program__set_autoload(skel->progs.osp_fork, follow);
 	/* Its connections are known by their cookies only. */
 	bpf_program__set_autoload(skel->progs.osp_iter_tcp, has_cookie);
+	bpf_program__set_autoload(skel->progs.osp_unix_sweep, unix_too);
+	bpf_program__set_autoload(skel->progs.osp_iter_unix, unix_too);
+	if (!unix_too)
+		bpf_map__set_max_entries(skel->maps.osp_unix_socks, 1);
 }
 
 static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
@@ -961,7 +1061,7 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 	struct stat self;
 	int err;
 
-	err = pick_mode(conf->mode, &capture, &has_cookie, &has_loop);
+	err = pick_mode(conf, &capture, &has_cookie, &has_loop);
 	if (err)
 		return err;
 	src->mode = capture == OSP_CAPTURE_SOCK ? "sock" : "syscall";
@@ -981,9 +1081,10 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 		.wake_bytes = (uint32_t)(ring_size(conf->ring_bytes) / 16),
 		.has_cookie = has_cookie,
 		.preemptible = kernel_major(src) >= 7,
+		.unix_too = conf->unix_too,
 	};
 	choose_programs(src->skel, capture, has_cookie, has_loop,
-			conf->filter && conf->filter->follow);
+			conf->filter && conf->filter->follow, conf->unix_too);
 	bpf_map__set_max_entries(src->skel->maps.osp_data, (uint32_t)ring_size(conf->ring_bytes));
 	bpf_map__set_max_entries(src->skel->maps.osp_ctl, (uint32_t)ring_size(conf->ctl_bytes));
 	bpf_map__set_max_entries(src->skel->maps.osp_scratch, (uint32_t)src->cpus);
@@ -1070,6 +1171,7 @@ int osp_source_bpf_new(struct osp_source **out, const struct osp_bpf_conf *conf)
 	pthread_mutex_init(&src->skip_lock, NULL);
 	src->wait_fd = -1;
 	src->filter = conf->filter;
+	src->unix_too = conf->unix_too;
 	src->cpus = libbpf_num_possible_cpus();
 	libbpf_set_print(libbpf_print);
 	err = check_privilege();

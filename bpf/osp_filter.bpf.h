@@ -88,6 +88,8 @@ __noinline int want(__u32 slot, __u32 role, __u32 tgid)
 	if ((classes & OSP_FC_ROLE) && !(osp_live.roles & (1u << (role & 3))))
 		return 0;
 	read_tuple(&t, (struct sock *)call->sk);
+	if ((classes & (OSP_FC_PORT | OSP_FC_CIDR)) && t.family == AF_UNIX)
+		return 0;	/* it has neither */
 	if ((classes & OSP_FC_PORT) && !bpf_map_lookup_elem(&osp_f_port, &t.lport) &&
 	    !bpf_map_lookup_elem(&osp_f_port, &t.rport))
 		return 0;

@@ -5,6 +5,7 @@
 
 #include "bpf/osp_maps.bpf.h"
 
+#define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
 #ifndef BPF_NOEXIST
@@ -62,8 +63,10 @@ static __always_inline void read_tuple(struct osp_tuple *t, struct sock *sk)
 
 	__builtin_memset(t, 0, sizeof(*t));
 	t->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	t->transport = IPPROTO_TCP;
 	t->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (t->family == AF_UNIX)
+		return;
+	t->transport = IPPROTO_TCP;
 	t->rport = __builtin_bswap16(dport);
 	/* skc_num is 0 once a port that was chosen by the kernel has been given back; inet_sport
 	 * (network order) stays.

@@ -17,6 +17,7 @@
  *   osp_maps.bpf.h    maps, knobs           osp_emit.bpf.h    events into rings
  *   osp_sock.bpf.h    reading sockets       osp_filter.bpf.h  what the user wants
  *   osp_skip.bpf.h    what nobody needs
+ *   osp_unix.bpf.h    reading unix sockets
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -25,6 +26,7 @@
 
 #include "bpf/osp_filter.bpf.h"
 #include "bpf/osp_skip.bpf.h"
+#include "bpf/osp_unix.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -267,6 +269,9 @@ static __always_inline void sock_args(struct osp_args *a, struct task_struct *ta
 			   nr == NR_IO_URING_ENTER ? OSP_CAUSE_IO_URING : OSP_CAUSE_NO_ARGS;
 }
 
+/* Further down: unix stream sockets. */
+static __always_inline int unix_data(struct sock *sk, int ret, int flags, __u32 dir);
+
 static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 dir)
 {
 	struct osp_counters *cnt;
@@ -279,8 +284,11 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 	struct osp_sk *st;
 	__u16 family = sk->__sk_common.skc_family;
 
-	if ((family != AF_INET && family != AF_INET6) || sk->sk_protocol != IPPROTO_TCP)
+	if ((family != AF_INET && family != AF_INET6) || sk->sk_protocol != IPPROTO_TCP) {
+		if (osp_knobs.unix_too && family == AF_UNIX)
+			unix_data(sk, ret, flags, dir);
 		return 0;	/* not a TCP stream: none of ours */
+	}
 	if (ret <= 0) {
 		st = bpf_sk_storage_get(&osp_sk_store, sk, 0, 0);
 		if (st)
@@ -768,6 +776,104 @@ int BPF_PROG(osp_destroy, struct sock *sk)
 	return 0;
 }
 
+/* ---- unix stream sockets, sock mode only ---------------------------------------------------- */
+
+/* A call that moved nothing tells of the end: the peer has closed, or threw away what it was sent. */
+static __always_inline void unix_nothing(struct sock *sk, int ret, int flags, __u32 dir)
+{
+	struct osp_unix *un = unix_find(sk);
+
+	if (!un)
+		return;
+	un->st.mmsg_vec = 0;
+	if (ret == -ECONNRESET && !(un->st.close_flags & OSP_CF_RESET)) {
+		un->st.close_flags |= OSP_CF_RESET;
+		emit_shut(&un->st, 0, OSP_SHUT_RESET);
+	}
+	/* A peek passes here with 0, whatever it saw (net/socket.c, sock_recvmsg_nosec()). */
+	if (ret || dir != OSP_RX || (flags & MSG_PEEK) || (un->st.close_flags & OSP_CF_FIN_RX))
+		return;
+	if (unix_peer_ended(sk)) {
+		skip_flush_end(&un->st);
+		un->st.close_flags |= OSP_CF_FIN_RX;
+		emit_shut(&un->st, un->at[OSP_RX], OSP_SHUT_RX);
+	}
+}
+
+/* As sock_data(), but the kernel keeps no positions: we count. Threads that use one direction of one
+ * socket at the same time may pass here in another order than their bytes stand in.
+ */
+static __always_inline int unix_data(struct sock *sk, int ret, int flags, __u32 dir)
+{
+	struct osp_counters *cnt;
+	struct osp_args a = {};
+	struct task_struct *task;
+	struct osp_call *call;
+	struct osp_unix *un;
+	__u32 seq;
+
+	if (sk->sk_type != SOCK_STREAM)
+		return 0;
+	if (ret <= 0) {
+		unix_nothing(sk, ret, flags, dir);
+		return 0;
+	}
+	cnt = counters();
+	if (!cnt)
+		return 0;
+	if (dir == OSP_RX && (flags & (MSG_PEEK | MSG_OOB))) {
+		cnt->peek++;
+		return 0;
+	}
+	un = unix_find(sk);
+	if (!un)
+		un = unix_make(sk);
+	if (!un) {
+		cnt->seen++;
+		cnt->lost[OSP_LOST_STATE]++;
+		cnt->lost_bytes[OSP_LOST_STATE] += ret;
+		return 0;
+	}
+	seq = __sync_fetch_and_add(&un->at[dir & 1], ret);
+	call = begin(sk, &un->st, cnt, dir, ret);
+	if (!call)
+		return 0;
+	if (un->named < 2)
+		emit_unix(sk, un, call->ts);
+	call->seq = seq;
+	call->other = un->at[!(dir & 1)];
+	if (skip(&un->st))
+		goto out;
+	task = bpf_get_current_task_btf();
+	sock_args(&a, task, (struct pt_regs *)bpf_task_pt_regs(task), dir, flags);
+	if (a.how == ARG_MMSG)
+		mmsg_next(&a, call, &un->st);
+	emit_call(call, &un->st, &a, false);
+out:
+	end(call, &un->st);
+	return 0;
+}
+
+static long unix_sweep_one(void *map, const __u64 *cookie, struct osp_unix *un, void *unused)
+{
+	if (unix_alive(un, *cookie))
+		return 0;
+	skip_flush_end(&un->st);
+	if (unix_ended(un))
+		bpf_map_delete_elem(map, cookie);
+	return 0;
+}
+
+/* Run by the agent every so often: no tracepoint says that a unix socket is closed, and hooks on
+ * functions (fentry) are not to be had on every kernel.
+ */
+SEC("syscall")
+int osp_unix_sweep(void *ctx)
+{
+	bpf_for_each_map_elem(&osp_unix_socks, unix_sweep_one, NULL, 0);
+	return 0;
+}
+
 /* ---- processes ---------------------------------------------------------------------------- */
 
 /* A tgid that is somebody else now: it is announced anew, and every socket asks the filters again. */
@@ -833,5 +939,25 @@ int osp_iter_tcp(struct bpf_iter__tcp *ctx)
 	seed.open.how = OSP_OPEN_SEED;
 	seed.open.vantage = OSP_VANTAGE_SYSCALL;
 	bpf_seq_write(ctx->meta->seq, &seed, sizeof(seed));
+	return 0;
+}
+
+/* The context of iter/unix (5.15) by its layout: kernels to build on may not know its name. */
+struct osp_iter_unix {
+	struct bpf_iter_meta *meta;
+	struct unix_sock *sk;
+};
+
+/* Cookies of the unix stream sockets that are there: what is none of them is seen from its start. */
+SEC("iter/unix")
+int osp_iter_unix(struct osp_iter_unix *ctx)
+{
+	struct unix_sock *sk = ctx->sk;
+	__u64 id;
+
+	if (!sk || sk->sk.sk_type != SOCK_STREAM)
+		return 0;
+	id = bpf_get_socket_cookie(sk);
+	bpf_seq_write(ctx->meta->seq, &id, sizeof(id));
 	return 0;
 }
