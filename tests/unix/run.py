@@ -221,7 +221,7 @@ def test_on(rig, scene):
 	old.sendall(b"GET /b/1?before HTTP/1.1\r\nHost: x\r\n\r\n")
 	while not old.recv(1000).endswith(b"u"):
 		pass
-	agent = start(rig, scene, "--unix", "--capture-cap", "1M", "--record", oev, name="on")
+	agent = start(rig, scene, "--unix", "--skip-from", "0", "--capture-cap", "1M", "--record", oev, name="on")
 	want = scene.ask("on")
 	old.sendall(b"GET /b/2?old HTTP/1.1\r\nHost: x\r\n\r\n")
 	while not old.recv(1000).endswith(b"uu"):
@@ -261,20 +261,20 @@ def test_replay(rig, recs, oev):
 
 
 def test_filters(rig, scene):
-	agent = start(rig, scene, "--unix", "--capture-cap", "1M", "--role", "server", name="role")
+	agent = start(rig, scene, "--unix", "--skip-from", "0", "--capture-cap", "1M", "--role", "server", name="role")
 	want = scene.ask("role")
 	got = of_unix(finish(agent, "role"), "transaction")
 	T.none(difference(map(seen, got), [w for w in want if w.role == "server"]),
 	       "role: servers' records and no others")
 	for name, flt in (("port", ["--port", "80"]), ("cidr", ["--cidr", "::/0", "--cidr", "0.0.0.0/0"])):
-		agent = start(rig, scene, "--unix", *flt, name=name)
+		agent = start(rig, scene, "--unix", "--skip-from", "0", *flt, name=name)
 		scene.curl(scene.py, f"http://x/b/1?{name}")
 		T.none([json.dumps(r) for r in of_unix(finish(agent, name))], f"{name}: leaves unix sockets out")
 
 
 def test_pair(rig, scene):
 	"""Ends without names, and one that is closed with a request unread."""
-	agent = start(rig, scene, "--unix", name="pair")
+	agent = start(rig, scene, "--unix", "--skip-from", "0", name="pair")
 	asks, answers = socket.socketpair()
 	for s in (asks, answers):
 		s.settimeout(10)
@@ -301,7 +301,7 @@ def test_pair(rig, scene):
 
 
 def test_syscall(rig):
-	done = rig.run([*Agent(rig, "--check-config", name="x").argv[:1], "--unix", "--sink", "null",
+	done = rig.run([*Agent(rig, "--check-config", name="x").argv[:1], "--unix", "--skip-from", "0", "--sink", "null",
 			"--capture", "syscall"])
 	T.ok(done.returncode == 1 and re.fullmatch(r"osprey-agent: --unix needs sock mode.*\n",
 						   done.stderr_text),
