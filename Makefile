@@ -79,6 +79,7 @@ unit_src := $(wildcard tests/unit/test_*.c)
 testlib_src := $(wildcard tests/lib/*.c)
 syscall_src := $(wildcard tests/syscalls/*.c)
 bench_src := $(wildcard tests/bench/*.c)
+bpftest_src := $(if $(filter 0,$(BPF)),,$(wildcard tests/bpf/*.c))
 
 lib_obj := $(lib_src:%.c=$(O)/obj/%.o) $(llhttp_src:%.c=$(O)/obj/llhttp/%.o)
 recon_obj := $(recon_src:%.c=$(O)/obj/%.o)
@@ -86,10 +87,11 @@ testlib_obj := $(testlib_src:%.c=$(O)/obj/%.o)
 unit_bin := $(unit_src:tests/unit/%.c=$(O)/tests/unit/%)
 syscall_bin := $(syscall_src:tests/syscalls/%.c=$(O)/tests/syscalls/%)
 sink_bin := $(if $(filter 0,$(KAFKA)),,$(O)/tests/sinks/mock_cluster)
+bpftest_bin := $(bpftest_src:tests/bpf/%.c=$(O)/tests/bpf/%)
 bench_bin := $(bench_src:tests/bench/%.c=$(O)/tests/bench/%)
 
 .PHONY: all deps deps-test run demo test bench fuzz tests install install-headers uninstall clean \
-	help check-headers check-layers
+	help check-headers check-layers bpf-budget
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -142,11 +144,16 @@ $(O)/bpf/%.skel.h: $(O)/bpf/%.bpf.o
 	$(call msg,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
 
-$(bpf_only:%.c=$(O)/obj/%.o): $(O)/bpf/osprey.skel.h
+$(bpf_only:%.c=$(O)/obj/%.o) $(bpftest_src:%.c=$(O)/obj/%.o): $(O)/bpf/osprey.skel.h
 endif
 
 # ---- tests -----------------------------------------------------------------------------------
-tests: $(O)/tests/golden/http1_run $(unit_bin) $(syscall_bin) $(sink_bin)
+tests: $(O)/tests/golden/http1_run $(unit_bin) $(syscall_bin) $(sink_bin) $(bpftest_bin)
+
+$(O)/tests/bpf/%: $(O)/obj/tests/bpf/%.o
+	@mkdir -p $(@D)
+	$(call msg,LINK,$@)
+	$(Q)$(CC) $(OSP_CFLAGS) $(CFLAGS) $(OSP_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(O)/tests/unit/test_recon%: $(O)/obj/tests/unit/test_recon%.o $(recon_obj) $(O)/libosprey.a
 	@mkdir -p $(@D)
@@ -185,6 +192,10 @@ test: deps-test
 	@$(MAKE) --no-print-directory all tests check-headers check-layers
 	@$(MAKE) --no-print-directory SAN=address,undefined all tests
 	OSP_O='build build/san' tests/run $(ARGS)
+
+# What the kernel programs cost the verifier, beside what was accepted (tests/bpf/budget.txt).
+bpf-budget: all $(bpftest_bin)
+	OSP_O=$(O) tests/bpf/budget.py --show
 
 bench: all $(bench_bin)
 	OSP_O=$(O) tests/bench/run
@@ -297,6 +308,7 @@ help:
 	@echo 'sudo make demo             agent, server and client together for a few seconds'
 	@echo 'make                       build into $(O)/bin'
 	@echo 'make bench                 victim cost and throughput'
+	@echo 'make bpf-budget            what the kernel programs cost the verifier'
 	@echo 'make fuzz FUZZ_SECS=20     libFuzzer on what comes from outside'
 	@echo 'make install DESTDIR= prefix=/usr/local'
 	@echo 'make BPF=0                 without kernel programs'

@@ -63,6 +63,17 @@ struct {
 	__type(value, struct osp_sk);
 } osp_sk_hash SEC(".maps");
 
+/* What a new entry of osp_sk_hash begins as: all zero but its id. It is not on the stack because all
+ * frames of a call chain share 512 bytes. One for the data hooks, one for softirq.
+ */
+enum { FRESH_DATA, FRESH_EST, FRESH_SLOTS };
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FRESH_SLOTS);
+	__type(key, __u32);
+	__type(value, struct osp_sk);
+} osp_fresh SEC(".maps");
+
 /* Sizes are set by the agent before load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

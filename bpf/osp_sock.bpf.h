@@ -103,16 +103,19 @@ static __always_inline struct osp_sk *sk_find(struct sock *sk)
 	return bpf_map_lookup_elem(&osp_sk_hash, &key);
 }
 
-static __always_inline struct osp_sk *sk_hash_make(struct sock *sk, __u64 id)
+static __always_inline struct osp_sk *sk_hash_make(struct sock *sk, __u64 id, __u32 slot)
 {
-	struct osp_sk fresh = {};
+	struct osp_sk *fresh = bpf_map_lookup_elem(&osp_fresh, &slot);
 	__u64 key = (__u64)sk;
 
-	fresh.id = id ? id : made_up_id();
-	bpf_map_update_elem(&osp_sk_hash, &key, &fresh, BPF_NOEXIST);
+	if (!fresh)
+		return NULL;	/* a per-CPU array has all its elements */
+	fresh->id = id ? id : made_up_id();
+	bpf_map_update_elem(&osp_sk_hash, &key, fresh, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&osp_sk_hash, &key);
 }
 
+/* For established() and sock mode. */
 static __always_inline struct osp_sk *sk_make(struct sock *sk)
 {
 	struct osp_sk *st;
@@ -125,7 +128,8 @@ static __always_inline struct osp_sk *sk_make(struct sock *sk)
 	}
 	return sk_hash_make(sk, osp_knobs.has_cookie ?
 				bpf_get_socket_cookie(sk) :
-				(__u64)BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
+				(__u64)BPF_CORE_READ(sk, __sk_common.skc_cookie.counter),
+			    FRESH_EST);
 }
 
 #endif

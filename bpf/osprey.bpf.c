@@ -553,7 +553,8 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 	key = (__u64)sk;
 	st = bpf_map_lookup_elem(&osp_sk_hash, &key);
 	if (!st) {
-		st = sk_hash_make(sk, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
+		st = sk_hash_make(sk, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter),
+				  FRESH_DATA);
 		if (!st) {
 			cnt->seen++;
 			cnt->lost[OSP_LOST_STATE]++;

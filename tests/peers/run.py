@@ -513,7 +513,7 @@ def conn_faults(recs):
 		if rec and (rec.get("transactions") != n or rec.get("protocol") != "http/1"):
 			bad.append(f"connection {cookie}: {rec.get('transactions')} transactions of "
 				   f"{rec.get('protocol')}, {n} records")
-	allowed = {"sendfile", "capture_cap", "unread", "bypass"}
+	allowed = {"sendfile", "capture_cap", "unread", "bypass", "skipped"}
 	for cookie, rec in seen.items():
 		causes = {g["cause"] for d in ("tx", "rx") for g in get(rec, f"{d}.gaps", [])}
 		if causes - allowed:

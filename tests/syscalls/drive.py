@@ -83,7 +83,9 @@ class Agent:
     def __init__(self, program, mode, ports, folder):
         self.records, self.log = folder / "records.jsonl", folder / "agent.err"
         self.mode = mode
-        self.args = [str(program), "--capture", mode, "--sink", "jsonl:path=%s" % self.records]
+        # Every byte that can be copied must be there: what is left out on purpose is tests/skip's.
+        self.args = [str(program), "--capture", mode, "--skip-from", "0",
+                     "--sink", "jsonl:path=%s" % self.records]
         for port in ports:
             self.args += ["--port", str(port)]
 
