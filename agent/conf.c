@@ -61,6 +61,9 @@ static const struct row table[] = {
 	  "event ring (default 64M)" },
 	{ "capture-cap", SIZE32, 0, 0, AT(bpf.call_cap), 0, 1 << 20, "SIZE",
 	  "bytes copied of one call (default 256K, at most 1M)" },
+	{ "turn-cap", SIZE32, 0, 0, AT(bpf.turn_cap), 0, 0, "SIZE",
+	  "bytes copied of all that one end sends before the other answers:\n"
+	  "1K is little more than heads (default: no limit)" },
 	{ "skip-from", SIZE, 0, 0, AT(trk.skip_from), 0, 0, "SIZE",
 	  "what nobody keeps is not copied when this much or more of it is still\n"
 	  "to come: bodies have exact sizes then, but no digest (default 64K;\n"

@@ -1077,7 +1077,7 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 		.self_ino = self.st_ino,
 		.self_dev = (uint32_t)(major(self.st_dev) << 20 | minor(self.st_dev)),
 		.capture = capture, .self_tgid = (uint32_t)getpid(), .call_cap = conf->call_cap,
-		.skip_from = conf->skip_from,
+		.turn_cap = conf->turn_cap, .skip_from = conf->skip_from,
 		.wake_bytes = (uint32_t)(ring_size(conf->ring_bytes) / 16),
 		.has_cookie = has_cookie,
 		.preemptible = kernel_major(src) >= 7,

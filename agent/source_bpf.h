@@ -13,6 +13,7 @@ struct osp_bpf_conf {
 	uint64_t ring_bytes;	/* data ring; rounded up to a power of two of pages */
 	uint64_t ctl_bytes;	/* control ring */
 	uint32_t call_cap;	/* bytes copied of one call */
+	uint32_t turn_cap;	/* bytes copied of all calls of a turn; 0: no limit */
 	uint32_t skip_from;	/* bodies this long need not be copied; 0: they must */
 	bool unix_too;		/* unix stream sockets, too */
 	const struct osp_filter *filter;	/* lives as long as the source */

@@ -24,6 +24,7 @@ struct osp_sk {
 	__u32 lost[OSP_DIRS];
 	__u32 filtered[OSP_DIRS];
 	__u32 turn;
+	__u32 turn_copied;	/* bytes of it that were copied, if that is limited */
 	__u8 last_dir;		/* enum osp_dir + 1; 0: no data yet */
 	__u8 take;		/* verdict of the filters */
 	__u8 announced;		/* OPEN is in the ring */

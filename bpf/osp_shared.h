@@ -15,14 +15,15 @@ struct osp_knobs {
 	__u32 capture;		/* enum osp_capture */
 	__u32 self_tgid;	/* the agent: never captured */
 	__u32 call_cap;		/* bytes copied per call, <= OSP_CALL_MAX */
+	__u32 turn_cap;		/* bytes copied per turn; 0: no limit */
 	__u32 skip_from;	/* length of a body that is not looked at; 0: all are */
 	__u32 wake_bytes;	/* a sleeping agent is woken when this much waits in the data ring */
-	__u32 self_dev;		/* the agent's executable: no agent is captured by another, or two */
-	__u64 self_ino;		/* that send records over the network would feed each other */
+	__u64 self_ino;		/* the agent's executable: no agent is captured by another, or two */
+	__u32 self_dev;		/* that send records over the network would feed each other */
 	__u8 has_cookie;	/* bpf_get_socket_cookie() in tracing programs: 5.12 */
 	__u8 preemptible;	/* tracepoints run preemptible: 7.0 */
 	__u8 unix_too;		/* unix stream sockets are captured; sock mode only */
-	__u8 pad[5];
+	__u8 pad;
 };
 
 /* Chosen so that OSP_CHUNKS events of the largest class hold a call. */

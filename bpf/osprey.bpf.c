@@ -83,6 +83,19 @@ static __always_inline void review(struct osp_sk *st, __u32 tgid)
 	*(volatile __u32 *)&st->tgid = tgid;
 }
 
+/* How many bytes of a call may be copied. */
+static __always_inline __u32 may_copy(struct osp_sk *st, __u32 ret)
+{
+	__u32 max = osp_knobs.call_cap, room;
+
+	if (!osp_knobs.turn_cap)
+		return max;
+	room = osp_knobs.turn_cap > st->turn_copied ? osp_knobs.turn_cap - st->turn_copied : 0;
+	max = max < room ? max : room;
+	st->turn_copied += ret < max ? ret : max;
+	return max;
+}
+
 /* The call in its per-CPU slot, filled with all that its events have in common; NULL: it is not to
  * be captured. end() belongs to it.
  */
@@ -102,6 +115,7 @@ static __always_inline struct osp_call *begin(struct sock *sk, struct osp_sk *st
 	if (st->last_dir != dir + 1) {
 		st->last_dir = dir + 1;
 		st->turn++;
+		st->turn_copied = 0;
 		if (st->take)
 			cnt->turns++;
 	}
@@ -117,7 +131,7 @@ static __always_inline struct osp_call *begin(struct sock *sk, struct osp_sk *st
 	call->ts = bpf_ktime_get_boot_ns();
 	call->conn = st->id;
 	call->left = ret;
-	call->cap_left = osp_knobs.call_cap;
+	call->cap_left = may_copy(st, ret);
 	call->lost = call->lost0 = st->lost[dir & 1];
 	call->filtered = call->filtered0 = st->filtered[dir & 1];
 	call->turn = st->turn;
@@ -179,6 +193,11 @@ static __always_inline void emit_call(struct osp_call *call, struct osp_sk *st, 
 	struct osp_msghdr m;
 	__u64 elem[2];
 
+	if (!call->cap_left) {
+		call->cause = a->how == ARG_NONE ? a->cause : OSP_CAUSE_CAPTURE_CAP;
+		emit_gap();
+		return;
+	}
 	if (a->how == ARG_MSG) {
 		a->how = ARG_VECTOR;
 		if (bpf_probe_read_user(&m, sizeof(m), (void *)a->ptr)) {
@@ -471,7 +490,9 @@ static __always_inline long mmsg_emit(__u64 i, const bool plain)
 		m.len = call->mmsg_left;
 	call->mmsg_left -= m.len;
 	call->left = m.len;
-	call->cap_left = osp_knobs.call_cap;
+	/* Of a turn a message is part: at most so much of each. */
+	call->cap_left = osp_knobs.turn_cap && osp_knobs.turn_cap < osp_knobs.call_cap ?
+				 osp_knobs.turn_cap : osp_knobs.call_cap;
 	call->cause = OSP_CAUSE_CAPTURE_CAP;
 	plain ? emit_vector_plain(m.hdr.iov, m.hdr.iovlen) :
 		emit_vector(m.hdr.iov, m.hdr.iovlen);

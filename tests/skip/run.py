@@ -225,6 +225,24 @@ def megabytes(rig, mode, port):
 	     f"{copied} of {seen}: {copied / seen:.1%}")
 
 
+def heads_only(rig, mode, port):
+	"""--turn-cap: of a body that no other limit meets no more than that is copied."""
+	base = f"http://127.0.0.1:{port}"
+	recs = run_agent(rig, mode, f"{mode}-turn-cap", port,
+			 lambda: curl(rig, f"{base}/mid.bin", f"{base}/small.txt?/mid.bin"),
+			 "--skip-from", "0", "--turn-cap", "512")
+	if not recs:
+		return
+	got = [(r["http"]["request"]["target"], r["outcome"], r["http"]["response"].get("body_bytes"))
+	       for r in recs if r["kind"] == "transaction"]
+	T.eq(sorted(got), sorted([("/mid.bin", "ok", 2 * MIB)] * 2 +
+				 [("/small.txt?/mid.bin", "ok", 1000)] * 2),
+	     f"{mode}, --turn-cap: sizes are exact")
+	led = records.exit_ledger(recs)
+	copied = records.counter(led, "bytes.seen") - records.counter(led, "bytes.gap.capture_cap")
+	T.ok(0 < copied <= 8 * 512, f"{mode}, --turn-cap: no more than that of each turn", f"{copied}")
+
+
 def serve_opaque(sock):
 	conn, _ = sock.accept()
 	with conn:
@@ -280,6 +298,7 @@ def main():
 			copy_all(rig, mode, port)
 			opaque(rig, mode)
 			megabytes(rig, mode, port)
+			heads_only(rig, mode, port)
 			one_send(rig, mode)
 		rig.stop_nginx(server)
 	return T.done()
