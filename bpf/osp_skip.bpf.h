@@ -171,6 +171,7 @@ static __always_inline int skip(struct osp_sk *st)
  * status without a body, a head that is not whole) is left to user space.
  */
 #define OSP_HINT_CALL 16384u	/* shorter calls are not looked at */
+#define OSP_HINT_READ 2048u	/* but for reads that fill their buffer */
 #define OSP_HINT_HEAD 2048u	/* bytes in which the head must end */
 #define OSP_HINT_MAX (1u << 30)	/* the rest is asked for again, as user space does */
 

@@ -177,7 +177,12 @@ static __always_inline void look_ahead(struct osp_call *call, struct osp_sk *st,
 {
 	__u64 elem[4] = {};
 
-	if (!osp_knobs.skip_from || call->left < OSP_HINT_CALL)
+	if (!osp_knobs.skip_from)
+		return;
+	/* A buffer that was filled to its end: more is waiting, however small the reads are. */
+	if (call->left < OSP_HINT_CALL &&
+	    (a->how != ARG_BUFFER || call->dir != OSP_RX || call->left < OSP_HINT_READ ||
+	     call->left != a->cnt))
 		return;
 	if (a->how == ARG_BUFFER)
 		skip_hint(st, a->ptr, call->left, 0);

@@ -225,6 +225,24 @@ def megabytes(rig, mode, port):
 	     f"{copied} of {seen}: {copied / seen:.1%}")
 
 
+def read_slowly(port, target):
+	"""In pieces of 8 KiB, as some clients do."""
+	with socket.create_connection(("127.0.0.1", port)) as s:
+		s.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode())
+		while s.recv(8192):
+			pass
+
+
+def small_reads(rig, mode, port):
+	recs = run_agent(rig, mode, f"{mode}-8k", port, lambda: read_slowly(port, "/1m.bin"))
+	if not recs:
+		return
+	seen, copied = bytes_of(recs)
+	T.ok(seen > 2 * MIB and copied <= SHARE * seen,
+	     f"{mode}, read in small pieces: at most {SHARE:.0%} of the bytes are copied",
+	     f"{copied} of {seen}: {copied / max(seen, 1):.1%}")
+
+
 def heads_only(rig, mode, port):
 	"""--turn-cap: of a body that no other limit meets no more than that is copied."""
 	base = f"http://127.0.0.1:{port}"
@@ -298,6 +316,7 @@ def main():
 			copy_all(rig, mode, port)
 			opaque(rig, mode)
 			megabytes(rig, mode, port)
+			small_reads(rig, mode, port)
 			heads_only(rig, mode, port)
 			one_send(rig, mode)
 		rig.stop_nginx(server)
