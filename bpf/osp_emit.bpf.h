@@ -29,7 +29,8 @@ struct osp_call {
 	__u32 tgid, tid;
 	__u8 dir;
 	__u8 cause;		/* for what is not copied */
-	__u16 pad;
+	__u8 first;		/* of its turn */
+	__u8 pad;
 	__u32 other;		/* next byte of the opposite direction */
 	__u32 lost0, filtered0;	/* lost, filtered at the beginning */
 	__u32 off;		/* vector: bytes gathered in scratch */

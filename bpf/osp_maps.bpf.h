@@ -42,6 +42,7 @@ struct osp_sk {
 		};
 	};
 	__u32 skip_until[OSP_DIRS];
+	__u32 skip_only[OSP_DIRS];	/* holds in this turn only; 0: in any */
 	__u32 skip_from[OSP_DIRS], skip_end[OSP_DIRS];
 	__u32 skip_turn[OSP_DIRS];	/* of the last call skipped */
 	__u32 skip_tid;

@@ -82,9 +82,10 @@ static __always_inline void skip_take(struct osp_sk *st, const struct osp_skip *
 {
 	if (!(skip->dirs >> d & 1))
 		return;
-	if (st->skip_on[d] && (__s32)(skip->until[d] - st->skip_until[d]) <= 0)
+	if (st->skip_on[d] && (__s32)(skip->until[d] - st->skip_until[d]) < 0)
 		return;
 	st->skip_until[d] = skip->until[d];
+	st->skip_only[d] = 0;
 	st->skip_on[d] = 1;
 }
 
@@ -131,7 +132,7 @@ static __noinline int skip_call(struct osp_sk *st)
 		return 0;
 	d = call->dir & 1;
 	ahead = st->skip_until[d] - call->seq;
-	if (st->skip_on[d] && (__s32)ahead <= 0)
+	if ((__s32)ahead <= 0 || (st->skip_only[d] && st->skip_only[d] != call->turn))
 		st->skip_on[d] = 0;
 	/* One that goes beyond the position is copied as a whole; one that has to tell of a loss
 	 * makes an event of its own.
@@ -167,7 +168,8 @@ static __always_inline int skip(struct osp_sk *st)
  * A megabyte passes over loopback in less time than user space needs to look. So one thing is
  * recognised here: a long call that begins with a response whose head says how long the body is. Of
  * such a call only the head is copied, and the body is skipped, as user space would have asked for
- * a millisecond later. Whatever is not plain to see (no Content-Length or two, Transfer-Encoding, a
+ * a millisecond later. A body can hold such a head, to hide what follows it: so only the first call
+ * of a turn is looked at, and what it says holds for that turn. Whatever is not plain to see (no Content-Length or two, Transfer-Encoding, a
  * status without a body, a head that is not whole) is left to user space.
  */
 #define OSP_HINT_CALL 16384u	/* shorter calls are not looked at */
@@ -319,6 +321,7 @@ static __noinline int skip_hint(struct osp_sk *st, __u64 buf, __u32 n, __u64 aft
 	d = call->dir & 1;
 	if (end > call->left) {
 		st->skip_until[d] = call->seq + (end < OSP_HINT_MAX ? end : OSP_HINT_MAX);
+		st->skip_only[d] = call->turn;
 		st->skip_on[d] = 1;
 	}
 	return 0;

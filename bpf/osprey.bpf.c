@@ -112,7 +112,8 @@ static __always_inline struct osp_call *begin(struct sock *sk, struct osp_sk *st
 		call->sk = (__u64)sk;
 		review(st, tgid);
 	}
-	if (st->last_dir != dir + 1) {
+	call->first = st->last_dir != dir + 1;
+	if (call->first) {
 		st->last_dir = dir + 1;
 		st->turn++;
 		st->turn_copied = 0;
@@ -177,7 +178,7 @@ static __always_inline void look_ahead(struct osp_call *call, struct osp_sk *st,
 {
 	__u64 elem[4] = {};
 
-	if (!osp_knobs.skip_from)
+	if (!osp_knobs.skip_from || !call->first)
 		return;
 	/* A buffer that was filled to its end: more is waiting, however small the reads are. */
 	if (call->left < OSP_HINT_CALL &&

@@ -132,7 +132,7 @@ def copy_all(rig, mode, port):
 			     "/mid.bin")), f"{mode}, --{what}: there is a digest")
 
 
-# What one send() holds, and for each request before it: method, body size, whether it is skipped.
+# For each request: method, body size, whether it is skipped; then what each send() holds.
 # Only the plain case may be taken for a body that can be left alone.
 BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabcdefghi"
 SENDS = [
@@ -159,24 +159,28 @@ SENDS = [
 	 b"a" * 20_000),
 	("two whole responses", [("GET", 70_000, False), ("GET", 9, False)],
 	 b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + b"a" * 70_000 + BODY),
+	("a head within a body, a call of its own", [("GET", 40_000, False)],
+	 b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n" + b"a" * 20_000,
+	 b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n".ljust(20_000, b"a")),
 	("a head that does not end in time", [("GET", 100_000, True)],
 	 b"HTTP/1.1 200 OK\r\nX: " + b"x" * 3000 + b"\r\nContent-Length: 100000\r\n\r\n" +
 	 b"a" * 100_000),
 ]
 
 
-def exchange(conn, server, requests, answer):
-	"""All requests, then the answer in one call, taken in as few as there can be."""
+def exchange(conn, server, requests, *answer):
+	"""All requests, then the answer in these calls, taken in as few as there can be."""
 	conn.sendall(requests)
 	got = b""
 	while len(got) < len(requests):
 		got += server.recv(1 << 16)
-	sender = threading.Thread(target=server.sendall, args=(answer,))
-	sender.start()
-	left = len(answer)
-	while left:
-		left -= len(conn.recv(min(left, 1 << 20)))
-	sender.join(30)
+	for part in answer:
+		sender = threading.Thread(target=server.sendall, args=(part,))
+		sender.start()
+		left = len(part)
+		while left:
+			left -= len(conn.recv(min(left, 1 << 20)))
+		sender.join(30)
 
 
 def one_send(rig, mode):
@@ -185,22 +189,23 @@ def one_send(rig, mode):
 		port = lst.getsockname()[1]
 
 		def load():
-			for i, (_, asked, answer) in enumerate(SENDS):
+			for i, (_, asked, *answer) in enumerate(SENDS):
 				with socket.create_connection(("127.0.0.1", port)) as conn:
 					server, _ = lst.accept()
 					with server:
 						requests = "".join(
 							f"{method} /{i}/{k} HTTP/1.1\r\nHost: x\r\n\r\n"
 							for k, (method, _, _) in enumerate(asked))
-						exchange(conn, server, requests.encode(), answer)
+						exchange(conn, server, requests.encode(), *answer)
 						exchange(conn, server, (f"GET /{i}/behind HTTP/1.1\r\n"
 							 "Host: x\r\n\r\n").encode(), BODY)
 
 		recs = run_agent(rig, mode, f"{mode}-send", port, load, "--capture-cap", "1M")
-	for i, (what, asked, _) in enumerate(SENDS):
+	for i, (what, asked, *_) in enumerate(SENDS):
 		for role in ("server", "client") if recs else ():
-			got = [(r["outcome"], r["http"]["response"].get("body_bytes"),
-				"digest" in r["http"]["response"] or "skipped" in r["flags"])
+			got = [(r["outcome"], records.get(r, "http.response.body_bytes"),
+				"digest" in records.get(r, "http.response", {}) or
+				"skipped" in r["flags"])
 			       for k in range(len(asked)) for r in response(recs, role, f"/{i}/{k}")]
 			T.eq(got, [("ok", size, True) for _, size, _ in asked],
 			     f"{mode}, {what}: as it was, says the {role}")
