@@ -25,12 +25,13 @@ struct osp_sk {
 	__u32 filtered[OSP_DIRS];
 	__u32 turn;
 	__u32 turn_copied;	/* bytes of it that were copied, if that is limited */
+	__u32 tx_end;		/* where the sent stream ended, if closed */
 	__u8 last_dir;		/* enum osp_dir + 1; 0: no data yet */
 	__u8 take;		/* verdict of the filters */
 	__u8 announced;		/* OPEN is in the ring */
 	__u8 how, role, role_from;
 	__u8 close_flags;	/* OSP_CF_*, gathered on the way */
-	__u8 pad;
+	__u8 closed;		/* TCP_CLOSE was reached */
 	/* osp_skip.bpf.h, per direction */
 	__u32 skip_gen;		/* of osp_live, when osp_skips was asked */
 	__u32 skip_serial;	/* of the entry taken last */

@@ -713,6 +713,11 @@ static __always_inline void ending(struct sock *sk, int old, int new)
 		st->close_flags |= OSP_CF_FIN_RX;
 		emit_shut(st, pos.rcv_end, OSP_SHUT_RX);
 	} else if (new == TCP_CLOSE) {
+		/* Nothing is sent from here on; tcp_disconnect() (SO_LINGER of 0, AF_UNSPEC) moves
+		 * write_seq by more than the window so that a successor cannot be mistaken.
+		 */
+		st->tx_end = pos.tx_end;
+		st->closed = 1;
 		err = BPF_CORE_READ(sk, sk_err);
 		if (flag_done(BPF_CORE_READ(sk, __sk_common.skc_flags)) &&
 		    !(st->close_flags & OSP_CF_FIN_RX)) {
@@ -771,7 +776,7 @@ static __always_inline void destroyed(struct sock *sk)
 		fill_hdr(&ev->h, sizeof(*ev), OSP_EV_CLOSE, bpf_ktime_get_boot_ns());
 		ev->conn = st->id;
 		read_tuple(&ev->tuple, sk);
-		ev->end[OSP_TX] = pos.tx_end;
+		ev->end[OSP_TX] = st->closed ? st->tx_end : pos.tx_end;
 		ev->end[OSP_RX] = pos.rx_end;
 		ev->rcv_end = pos.rcv_end;
 		ev->lost[0] = st->lost[0];
