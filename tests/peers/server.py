@@ -8,7 +8,12 @@ socket's files, so that they are not what somebody computed from headers.
     /b/N        N bytes with Content-Length        /chunked/N  N bytes in chunks of at most 8000
     /close/N    N bytes until the connection ends  /status/N   that status, empty
     /echo       reads the request's body, answers how long it was
+    /drip/N     N bytes, each in a write of its own    /bighead/N  more than N bytes of headers
+    /ws         101 (RFC 6455), then all bytes are sent back
+    CONNECT     a tunnel to HOST:PORT
 """
+import base64
+import hashlib
 import http.server
 import json
 import os
@@ -17,6 +22,7 @@ import sys
 import threading
 
 BLOCK = b"0123456789abcdef" * 4096
+WS_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CHUNK = 8000
 
 
@@ -68,6 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 	def handle_one_request(self):
 		self.rfile.n = self.wfile.n = self.interim = 0
 		self.sent = self.head = self.req_body = self.status = 0
+		self.tunnel = None
 		self.raw_requestline, self.command, self.path = b"", None, None
 		whole = False
 		try:
@@ -85,6 +92,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 			"req_size": self.rfile.n, "req_body": self.req_body,
 			"res_size": self.wfile.n - self.interim, "res_body": self.sent,
 			"interim": [100] if self.interim else []}
+		if self.tunnel:
+			line.update(tunnel_in=self.tunnel[0], tunnel_out=self.tunnel[1])
 		os.write(self.log_fd, (json.dumps(line) + "\n").encode())
 
 	def send_response(self, code, message=None):
@@ -128,10 +137,69 @@ class Handler(http.server.BaseHTTPRequestHandler):
 			self.send_header("Transfer-Encoding", "chunked")
 			self.end_headers()
 			self.chunks(n)
+		elif what == "drip":
+			self.drip(body_of(n))
+		elif what == "bighead":
+			self.big_head(n)
+		elif what == "ws" and self.headers.get("Sec-WebSocket-Key"):
+			self.web_socket()
 		else:
 			self.reply(404, b"no such thing\n")
 
 	do_GET = do_HEAD = do_POST = do_PUT = answer
+
+	def drip(self, data):
+		self.send_response(200)
+		self.send_header("Content-Length", str(len(data)))
+		self.end_headers()
+		for at in range(len(data)):
+			self.data(data[at:at + 1])
+
+	def big_head(self, n):
+		self.send_response(200)
+		for i in range(n // 5000 + 1):
+			self.send_header(f"X-Long-{i}", "v" * 5000)
+		self.send_header("Content-Length", "2")
+		self.end_headers()
+		self.data(b"ok")
+
+	def web_socket(self):
+		key = (self.headers["Sec-WebSocket-Key"] + WS_GUID).encode()
+		self.send_response(101)
+		self.send_header("Upgrade", "websocket")
+		self.send_header("Connection", "Upgrade")
+		self.send_header("Sec-WebSocket-Accept",
+				 base64.b64encode(hashlib.sha1(key).digest()).decode())
+		self.end_headers()
+		self.relay(None)
+
+	def do_CONNECT(self):
+		host, _, port = self.path.rpartition(":")
+		far = socket.create_connection((host, int(port)), 10)
+		self.send_response(200, "Connection established")
+		self.end_headers()
+		with far:
+			self.relay(far)
+
+	def relay(self, far):
+		"""Bytes from the client to far (back to it if None) and from far, until both end."""
+		self.tunnel, self.close_connection = [0, 0], True
+
+		def pump(read, to, count):
+			while data := read(65536):
+				to.sendall(data)
+				for n in count:
+					self.tunnel[n] += len(data)
+			if far:
+				to.shutdown(socket.SHUT_WR)
+
+		if not far:
+			pump(self.rfile.f.read1, self.connection, (0, 1))
+			return
+		back = threading.Thread(target=pump, args=(far.recv, self.connection, (1,)))
+		back.start()
+		pump(self.rfile.f.read1, far, (0,))
+		back.join()
 
 	def reply(self, status, data):
 		self.send_response(status)
