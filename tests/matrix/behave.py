@@ -179,6 +179,7 @@ def gone_in_response(b, srv):
 	status, _ = c.read_head()
 	c.take(1000)
 	c.note(req, status=status, outcome="reset", odd=True)
+	c.wait_unread()
 	c.close()
 
 

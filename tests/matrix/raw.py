@@ -2,6 +2,7 @@
 """raw.py: a client on a bare socket that does exactly what a test tells it, and keeps a list of
 what it did: an entry (see tests/lib/peerlog.py) for each exchange, and bytes sent and received."""
 import os
+import select
 import socket
 import struct
 
@@ -167,6 +168,10 @@ class Client:
 	def drain(self):
 		while self.fill():
 			self.data = b""
+
+	def wait_unread(self):
+		if not select.select([self.sock], [], [], SECS)[0]:
+			raise TimeoutError("nothing came")
 
 	def reset(self):
 		self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
