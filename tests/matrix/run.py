@@ -238,10 +238,16 @@ def take_logged(logs, conn, ask):
 	return logs.pop(conn, [])
 
 
+def gaps(rec, name, cause):
+	return sum(g["bytes"] for g in get(rec, name + ".gaps", []) if g["cause"] == cause)
+
+
 def check_bytes(c, rec):
 	"""The connection's record against what the client moved."""
-	return [f"connection {c.cport}->{c.sport}: {d} {get(rec, d)}, the client says {n}"
-		for d, n in (("tx.bytes", c.sent), ("rx.seen_bytes", c.got)) if get(rec, d) != n]
+	took = get(rec, "rx.bytes", 0) - gaps(rec, "rx", "unread")
+	return [f"connection {c.cport}->{c.sport}: {d} {got} bytes, the client says {n}"
+		for d, got, n in (("tx", get(rec, "tx.bytes"), c.sent), ("rx", took, c.got))
+		if got != n]
 
 
 def in_messages(recs):
