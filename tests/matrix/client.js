@@ -3,7 +3,8 @@
 // tests/peers/client.py does, sends them one after the other on a kept connection and prints a line
 // of JSON for each. Besides: "expect" waits for 100 (Continue); "tunnel" is a list of sizes sent
 // through what a 101 or the answer to CONNECT opened, each when the one before came back; "inner" a
-// text that is sent there once, after which everything until the end is read.
+// text that is sent there once, after which everything until the end is read. These have a
+// connection of their own.
 'use strict';
 const fs = require('fs');
 const http = require('http');
@@ -75,8 +76,9 @@ function one(step) {
 			headers['Sec-WebSocket-Version'] = 13;
 			headers['Sec-WebSocket-Key'] = 'dGhlIHNhbXBsZSBub25jZQ==';
 		}
-		const req = http.request({ host, port, agent, method: step.method,
-			path: step.target, headers });
+		const own = step.tunnel || step.inner;
+		const req = http.request({ host, port, method: step.method, path: step.target,
+			headers, agent: own ? new http.Agent({ keepAlive: true }) : agent });
 		const switched = (res, sock, first) => through(step, sock, first, (more) => {
 			say(step, sock, res, interim, more);
 			resolve();
