@@ -50,7 +50,7 @@ struct agent {
 	struct osp_ledger own;		/* the source's totals and what is counted here */
 	struct osp_ledger led;		/* of that and the shards' the sum: count() */
 	int signal_fd;
-	bool stop, hinted, started, reload;
+	bool stop, finishing, hinted, started, reload;
 	uint64_t first_ns;		/* event time of the first event */
 	uint64_t ledger_at;		/* event time of the next ledger record */
 	uint64_t ledgers;
@@ -213,7 +213,8 @@ static int take_event(void *ctx, const struct osp_ev_hdr *ev)
 		ag->stop = true;
 	if (osp_shards_enough(ag->shards))
 		ag->stop = true;
-	return ag->stop ? -ECANCELED : 0;
+	/* What was in the source when we were told to stop is taken, all of it. */
+	return ag->stop && !ag->finishing ? -ECANCELED : 0;
 }
 
 /* ---- signals and waiting -------------------------------------------------------------------- */
@@ -368,10 +369,10 @@ static int finish_source(struct agent *ag)
 	if (!ag->src->ops->live)
 		return 0;
 	ag->src->ops->stop(ag->src);
+	ag->finishing = true;
 	do {
-		/* take_event() asks to stop after each event now; that ends one poll, not this. */
 		n = ag->src->ops->poll(ag->src, take_event, ag);
-	} while (n >= 0 || n == -ECANCELED);
+	} while (n >= 0);
 	return n == -ENODATA ? 0 : n;
 }
 

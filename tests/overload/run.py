@@ -7,7 +7,8 @@ the load has ended nothing is lost any more.
     memory  bodies are kept, more of them at once (they come slowly) than --memory allows: whole
             connections are given up
 
-With one shard and with two.
+With one shard and with two. And an agent that is stopped while the load goes on: it takes what is in
+its rings, all of it.
 """
 import http.client
 import os
@@ -152,6 +153,26 @@ def test_memory(bench, rings):
 	     len(gaps), shed)
 
 
+def test_stop(bench, rings):
+	what = f"stopped under load, {rings} shards"
+	agent = Agent(bench.rig, "--port", bench.port, "--role", "server", "--rings", rings)
+	if not T.ok(agent.ready(), f"{what}: the agent gets ready", agent.stderr()):
+		return
+	load = bench.rig.popen(["wrk", "-t1", "-c8", "-d20s", f"http://127.0.0.1:{bench.port}/"],
+			       stdout=-3, stderr=-3)
+	T.ok(wait_for(lambda: agent.lines() > 1000, 20), f"{what}: there is a load")
+	T.eq(agent.stop(), 0, f"{what}: the agent ends with 0", agent.stderr()[-1500:])
+	bench.rig.end(load)
+	led = records.exit_ledger(agent.records())
+	made, data, ctl = (records.counter(led, c) for c in (
+		"events.delivered", "tracker.data_events", "tracker.control_events"))
+	# Ticks and the counters themselves are the source's own, not the kernel's.
+	T.ok(data <= made <= data + ctl, f"{what}: all events the kernel made were taken",
+	     f"made {made}, taken {data} and {ctl}")
+	T.ok("kernel made" not in agent.stderr(), f"{what}: none is missing", agent.stderr())
+	os.unlink(agent.path)
+
+
 def main():
 	if why_not():
 		tap.skip_all(why_not())
@@ -165,6 +186,7 @@ def main():
 		for rings in (1, 2):
 			test_ring(bench, rings)
 			test_memory(bench, rings)
+			test_stop(bench, rings)
 	return T.done()
 
 
