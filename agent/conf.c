@@ -55,10 +55,10 @@ static const struct row table[] = {
 	{ "capture", MODE, 0, 0, AT(bpf.mode), 0, 0, "auto|sock|syscall",
 	  "kernel hooks: socket tracepoints (Linux 6.3) or system calls" },
 	{ "rings", RINGS, 0, 0, AT(rings), 1, OSP_SHARDS_MAX, "N|auto",
-	  "shards: so many threads divide the connections among them\n"
-	  "(default 1; auto: one per CPU)" },
+	  "so many event rings, and threads behind them, divide the\n"
+	  "connections among them (default 1; auto: one per CPU)" },
 	{ "ring-size", SIZE, 0, 0, AT(bpf.ring_bytes), 4096, 1ull << 31, "SIZE",
-	  "event ring (default 64M)" },
+	  "event rings, all together (default 64M)" },
 	{ "capture-cap", SIZE32, 0, 0, AT(bpf.call_cap), 0, 1 << 20, "SIZE",
 	  "bytes copied of one call (default 256K, at most 1M)" },
 	{ "turn-cap", SIZE32, 0, 0, AT(bpf.turn_cap), 0, 0, "SIZE",
@@ -459,6 +459,7 @@ int osp_conf_read(struct osp_conf *conf, int argc, char **argv)
 	/* What a body holds that is to be kept only the parser knows. */
 	conf->bpf.skip_from = conf->trk.body ? 0 :
 			      conf->trk.skip_from < 1u << 30 ? (uint32_t)conf->trk.skip_from : 1u << 30;
+	conf->bpf.rings = conf->rings;
 	conf->wire.filter = &conf->filter;
 	conf->wire.reasm.max_conns = conf->trk.max_conns;
 	conf->trk.connections = !conf->no_connections;

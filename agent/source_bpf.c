@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* source_bpf.c: loads the kernel side, attaches it, and hands its events over in one order.
  *
- * Two rings: data, and control (open, shut, close, process), which a flood of data cannot fill.
- * They are merged by time stamp, with two promises to whoever takes the events: the OPEN and PROC
+ * Rings: data, one or several (a connection's data goes to one of them), and control (open, shut,
+ * close, process), which a flood of data cannot fill. They are merged by time stamp, with two promises to whoever takes the events: the OPEN and PROC
  * that a data call caused come before its DATA, and the DATA of a connection comes before its
  * CLOSE. See drain().
  *
@@ -74,10 +74,21 @@ struct filter_set {
 	uint32_t classes, roles;
 };
 
+/* A data ring in the round under way. */
+struct data_ring {
+	struct osp_ring ring;
+	int fd;				/* ours, but for the first */
+	unsigned long mark;
+	const struct osp_ev_hdr *head;	/* the next event; NULL: none below the mark */
+	bool held_up;			/* the next event is not finished */
+};
+
 struct bpf_source {
 	struct osp_source src;
 	struct osprey_bpf *skel;
-	struct osp_ring data, ctl;
+	struct data_ring data[OSP_RINGS_MAX];
+	uint32_t rings;
+	struct osp_ring ctl;
 	int wait_fd;
 	bool stopped, ended;
 	uint64_t tick_at, lost_at, sweep_at;	/* CLOCK_BOOTTIME ns of the next one */
@@ -327,33 +338,62 @@ static const struct osp_ev_hdr *next_of(const struct marked *m)
 	return m->next < m->n ? m->ev[m->next] : NULL;
 }
 
-/* Data and both kinds of control events by time; the data ring is taken in its order. */
-static int merge(struct bpf_source *src, unsigned long data_mark, osp_ev_fn fn, void *ctx, int *n)
+/* Finds the ring's next event. */
+static void look(struct data_ring *d)
 {
-	bool held_up = false;
+	int busy = 0;
 
+	d->head = d->held_up ? NULL : event_at(&d->ring, &d->ring.pos, d->mark, &busy);
+	d->held_up = d->held_up || busy;
+}
+
+static void step(struct data_ring *d)
+{
+	osp_ring_done(&d->ring, osp_ring_after(&d->ring, d->ring.pos));
+	look(d);
+}
+
+/* The data ring with the oldest event, NULL: none has any. */
+static struct data_ring *oldest(struct bpf_source *src)
+{
+	struct data_ring *min = NULL;
+
+	for (struct data_ring *d = src->data; d < src->data + src->rings; d++)
+		if (d->head && (!min || d->head->ts_ns < min->head->ts_ns))
+			min = d;
+	return min;
+}
+
+static bool held_up(const struct bpf_source *src)
+{
+	for (uint32_t i = 0; i < src->rings; i++)
+		if (src->data[i].held_up)
+			return true;
+	return false;
+}
+
+/* Data and both kinds of control events by time; each data ring is taken in its order. */
+static int merge(struct bpf_source *src, osp_ev_fn fn, void *ctx, int *n)
+{
 	for (;;) {
-		const struct osp_ev_hdr *d = NULL, *b = next_of(&src->begins);
+		struct data_ring *ring = oldest(src);
+		const struct osp_ev_hdr *d = ring ? ring->head : NULL, *b = next_of(&src->begins);
 		const struct osp_ev_hdr *e = next_of(&src->ends), *ev;
-		int busy, rc;
+		int rc;
 
-		if (!held_up) {
-			d = event_at(&src->data, &src->data.pos, data_mark, &busy);
-			held_up = busy;
-		}
 		/* What follows an unfinished event may end what it belongs to. */
-		if (held_up)
+		if (held_up(src))
 			e = NULL;
 		ev = e && (!d || e->ts_ns < d->ts_ns) ? e : d;
 		if (b && (!ev || b->ts_ns <= ev->ts_ns))
 			ev = b;
 		if (!ev)
-			return held_up ? -EAGAIN : 0;
+			return held_up(src) ? -EAGAIN : 0;
 		src->taken++;
 		++*n;
 		rc = hand_over(src, ev, fn, ctx);
 		if (ev == d)
-			osp_ring_done(&src->data, osp_ring_after(&src->data, src->data.pos));
+			step(ring);
 		else
 			(ev == b ? &src->begins : &src->ends)->next++;
 		if (rc < 0)
@@ -363,9 +403,9 @@ static int merge(struct bpf_source *src, unsigned long data_mark, osp_ev_fn fn, 
 
 /* Everything that is in the rings now. The marks make the two promises:
  *
- *   end_mark    taken first: a CLOSE below it has all its DATA below data_mark
- *   data_mark   then
- *   begin_mark  taken last: a DATA below data_mark has its OPEN and PROC below it
+ *   end_mark    taken first: a CLOSE below it has all its DATA below its ring's mark
+ *   data marks  then
+ *   begin_mark  taken last: a DATA below its ring's mark has its OPEN and PROC below it
  *
  * Merging by time keeps them within a round: an event is stamped before its room is reserved, so
  * whatever a CLOSE follows was stamped before it, and a call is stamped after its OPEN and PROC.
@@ -373,26 +413,33 @@ static int merge(struct bpf_source *src, unsigned long data_mark, osp_ev_fn fn, 
  */
 static int drain(struct bpf_source *src, osp_ev_fn fn, void *ctx)
 {
-	unsigned long end_mark = osp_ring_mark(&src->ctl);
-	unsigned long data_mark = osp_ring_mark(&src->data);
-	unsigned long begin_mark = osp_ring_mark(&src->ctl);
+	unsigned long end_mark = osp_ring_mark(&src->ctl), begin_mark;
 	unsigned long end_pos = src->ctl.pos;
 	int n = 0, rc;
 
+	for (uint32_t i = 0; i < src->rings; i++)
+		src->data[i].mark = osp_ring_mark(&src->data[i].ring);
+	begin_mark = osp_ring_mark(&src->ctl);
 	rc = mark_events(src, &src->begins, &src->ctl_begun, begin_mark, false);
 	if (rc == -EAGAIN) {
 		/* Data behind it may be its own: only what has begun goes out. */
 		src->ends.n = src->ends.next = 0;
-		data_mark = src->data.pos;
+		for (uint32_t i = 0; i < src->rings; i++)
+			src->data[i].mark = src->data[i].ring.pos;
 		rc = 0;
 	} else if (!rc) {
 		rc = mark_events(src, &src->ends, &end_pos, end_mark, true);
 	}
+	for (uint32_t i = 0; i < src->rings; i++) {
+		src->data[i].held_up = false;
+		look(&src->data[i]);
+	}
 	if (!rc)
-		rc = merge(src, data_mark, fn, ctx, &n);
+		rc = merge(src, fn, ctx, &n);
 	if (!rc && src->ends.next == src->ends.n && (long)(end_pos - src->ctl.pos) > 0)
 		osp_ring_done(&src->ctl, end_pos);
-	osp_ring_publish(&src->data);
+	for (uint32_t i = 0; i < src->rings; i++)
+		osp_ring_publish(&src->data[i].ring);
 	osp_ring_publish(&src->ctl);
 	return rc < 0 && rc != -EAGAIN ? rc : n;
 }
@@ -545,11 +592,15 @@ static void bpf_fill(const struct osp_source *base, struct osp_source_fill *out)
 	const struct bpf_source *src = (const struct bpf_source *)base;
 
 	*out = (struct osp_source_fill){
-		.data_bytes = osp_ring_mark(&src->data) - src->data.published,
-		.data_size = src->data.size,
 		.ctl_bytes = osp_ring_mark(&src->ctl) - src->ctl.published,
 		.ctl_size = src->ctl.size,
 	};
+	for (uint32_t i = 0; i < src->rings; i++) {
+		const struct osp_ring *ring = &src->data[i].ring;
+
+		out->data_bytes += osp_ring_mark(ring) - ring->published;
+		out->data_size += ring->size;
+	}
 }
 
 static void bpf_close(struct osp_source *base)
@@ -560,7 +611,11 @@ static void bpf_close(struct osp_source *base)
 		return;
 	if (src->wait_fd >= 0)
 		close(src->wait_fd);
-	osp_ring_fini(&src->data);
+	for (uint32_t i = 0; i < src->rings; i++) {
+		osp_ring_fini(&src->data[i].ring);
+		if (i)
+			close(src->data[i].fd);
+	}
 	osp_ring_fini(&src->ctl);
 	osprey_bpf__destroy(src->skel);
 	free(src->in_force.key);
@@ -1036,6 +1091,12 @@ static uint64_t ring_size(uint64_t bytes)
 	return size;
 }
 
+/* --ring-size is that of all data rings together. */
+static uint64_t data_size(const struct osp_bpf_conf *conf)
+{
+	return ring_size(conf->ring_bytes / conf->rings);
+}
+
 static void choose_programs(struct osprey_bpf *skel, enum osp_capture capture, bool has_cookie,
 			    bool has_loop, bool follow, bool unix_too)
 {
@@ -1052,6 +1113,28 @@ static void choose_programs(struct osprey_bpf *skel, enum osp_capture capture, b
 	bpf_program__set_autoload(skel->progs.osp_iter_unix, unix_too);
 	if (!unix_too)
 		bpf_map__set_max_entries(skel->maps.osp_unix_socks, 1);
+}
+
+/* The data rings but the first, before the programs are loaded: the array of rings wants one as the
+ * pattern of what it holds (in 5.8 and 5.9 of the same size).
+ */
+static int make_rings(struct bpf_source *src, const struct osp_bpf_conf *conf)
+{
+	for (src->rings = 1; src->rings < conf->rings; src->rings++) {
+		int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "osp_data", 0, 0,
+					(uint32_t)data_size(conf), NULL);
+
+		if (fd < 0) {
+			int err = -errno;
+
+			osp_err("cannot make event ring %u: %s", src->rings, strerror(-err));
+			return err;
+		}
+		src->data[src->rings].fd = fd;
+	}
+	if (src->rings == 1)
+		return 0;
+	return bpf_map__set_inner_map_fd(src->skel->maps.osp_rings, src->data[1].fd);
 }
 
 static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
@@ -1078,16 +1161,20 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 		.self_dev = (uint32_t)(major(self.st_dev) << 20 | minor(self.st_dev)),
 		.capture = capture, .self_tgid = (uint32_t)getpid(), .call_cap = conf->call_cap,
 		.turn_cap = conf->turn_cap, .skip_from = conf->skip_from,
-		.wake_bytes = (uint32_t)(ring_size(conf->ring_bytes) / 16),
+		.wake_bytes = (uint32_t)(data_size(conf) / 16),
+		.rings = conf->rings,
 		.has_cookie = has_cookie,
 		.preemptible = kernel_major(src) >= 7,
 		.unix_too = conf->unix_too,
 	};
 	choose_programs(src->skel, capture, has_cookie, has_loop,
 			conf->filter && conf->filter->follow, conf->unix_too);
-	bpf_map__set_max_entries(src->skel->maps.osp_data, (uint32_t)ring_size(conf->ring_bytes));
+	bpf_map__set_max_entries(src->skel->maps.osp_data, (uint32_t)data_size(conf));
 	bpf_map__set_max_entries(src->skel->maps.osp_ctl, (uint32_t)ring_size(conf->ctl_bytes));
 	bpf_map__set_max_entries(src->skel->maps.osp_scratch, (uint32_t)src->cpus);
+	err = make_rings(src, conf);
+	if (err)
+		return err;
 	err = osprey_bpf__load(src->skel);
 	if (err)
 		osp_err("the kernel refuses the programs: %s (-v shows its reasons)",
@@ -1095,25 +1182,39 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 	return err;
 }
 
-static int map_rings(struct bpf_source *src, const struct osp_bpf_conf *conf)
+static int map_ring(struct bpf_source *src, const struct osp_bpf_conf *conf, uint32_t i)
 {
+	int array = bpf_map__fd(src->skel->maps.osp_rings);
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
-	int data_fd = bpf_map__fd(src->skel->maps.osp_data);
+	struct data_ring *d = &src->data[i];
 	int err;
 
-	err = osp_ring_init(&src->data, data_fd, ring_size(conf->ring_bytes));
+	if (!i)
+		d->fd = bpf_map__fd(src->skel->maps.osp_data);
+	if (src->rings > 1 && bpf_map_update_elem(array, &i, &d->fd, BPF_ANY))
+		return -errno;
+	err = osp_ring_init(&d->ring, d->fd, data_size(conf));
+	if (err)
+		return err;
+	/* Edge-triggered: only a forced wake-up counts, not that there is data. */
+	return epoll_ctl(src->wait_fd, EPOLL_CTL_ADD, d->fd, &ev) ? -errno : 0;
+}
+
+static int map_rings(struct bpf_source *src, const struct osp_bpf_conf *conf)
+{
+	int err = 0;
+
+	src->wait_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (src->wait_fd < 0)
+		return -errno;
+	for (uint32_t i = 0; i < src->rings && !err; i++)
+		err = map_ring(src, conf, i);
 	if (!err)
 		err = osp_ring_init(&src->ctl, bpf_map__fd(src->skel->maps.osp_ctl),
 				    ring_size(conf->ctl_bytes));
-	if (err) {
+	if (err)
 		osp_err("cannot map the event rings: %s", strerror(-err));
-		return err;
-	}
-	/* Edge-triggered: only a forced wake-up counts, not that there is data. */
-	src->wait_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (src->wait_fd < 0 || epoll_ctl(src->wait_fd, EPOLL_CTL_ADD, data_fd, &ev))
-		return -errno;
-	return 0;
+	return err;
 }
 
 /* Seeds are looked for after this: a connection that speaks in between is seen like any other,

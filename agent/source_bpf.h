@@ -10,7 +10,8 @@ enum osp_capture_mode { OSP_MODE_AUTO, OSP_MODE_SOCK, OSP_MODE_SYSCALL };
 
 struct osp_bpf_conf {
 	enum osp_capture_mode mode;
-	uint64_t ring_bytes;	/* data ring; rounded up to a power of two of pages */
+	uint32_t rings;		/* data rings, 1 to OSP_SHARDS_MAX */
+	uint64_t ring_bytes;	/* of all of them; each rounded up to a power of two of pages */
 	uint64_t ctl_bytes;	/* control ring */
 	uint32_t call_cap;	/* bytes copied of one call */
 	uint32_t turn_cap;	/* bytes copied of all calls of a turn; 0: no limit */

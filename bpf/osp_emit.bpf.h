@@ -97,6 +97,17 @@ static __always_inline __u64 ring_flags(void *ring)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
+/* Where the connection's data goes: by a hash (Fibonacci's), since ids are consecutive numbers. */
+static __always_inline void *data_ring(__u64 conn)
+{
+	__u32 i;
+
+	if (osp_knobs.rings < 2)
+		return &osp_data;
+	i = (conn * 0x9e3779b97f4a7c15ull >> 32) * osp_knobs.rings >> 32;
+	return bpf_map_lookup_elem(&osp_rings, &i);
+}
+
 static __always_inline void fill_hdr(struct osp_ev_hdr *h, __u32 len, __u8 kind, __u64 ts)
 {
 	h->len = len;
@@ -158,19 +169,22 @@ static __always_inline void call_lost(struct osp_call *call, __u32 bytes, const 
 __noinline int emit_gap(void)
 {
 	struct osp_call *call = this_call();
-	struct osp_ev_data *ev;
+	struct osp_ev_data *ev = NULL;
 	__u32 bytes;
+	void *ring;
 
 	if (!call || !call->left)
 		return 0;
 	bytes = call->left;
-	ev = bpf_ringbuf_reserve(&osp_data, sizeof(*ev), 0);
+	ring = data_ring(call->conn);
+	if (ring)
+		ev = bpf_ringbuf_reserve(ring, sizeof(*ev), 0);
 	if (!ev) {
 		call_lost(call, bytes, OSP_LOST_RING);
 		return 0;
 	}
 	fill_data(ev, call, bytes, 0);
-	bpf_ringbuf_submit(ev, ring_flags(&osp_data));
+	bpf_ringbuf_submit(ev, ring_flags(ring));
 	call_sent(call, bytes);
 	return 0;
 }
@@ -183,7 +197,7 @@ __noinline int emit_gap(void)
 		struct osp_ev_data *ev;							\
 		__u32 k = n;								\
 											\
-		ev = bpf_ringbuf_reserve(&osp_data, sizeof(*ev) + (SIZE), 0);		\
+		ev = bpf_ringbuf_reserve(ring, sizeof(*ev) + (SIZE), 0);		\
 		if (!ev) {								\
 			call_lost(call, bytes, OSP_LOST_RING);				\
 			return 0;							\
@@ -196,7 +210,7 @@ __noinline int emit_gap(void)
 			k = 0;								\
 		}									\
 		fill_data(ev, call, bytes, k);						\
-		bpf_ringbuf_submit(ev, ring_flags(&osp_data));				\
+		bpf_ringbuf_submit(ev, ring_flags(ring));				\
 		call_sent(call, bytes);							\
 		return 0;								\
 	}
@@ -208,6 +222,7 @@ __noinline int emit_chunk(__u64 buf)
 {
 	struct osp_call *call = this_call();
 	__u32 bytes, n;
+	void *ring;
 
 	if (!call)
 		return 0;
@@ -216,6 +231,11 @@ __noinline int emit_chunk(__u64 buf)
 		n = OSP_CHUNK;
 	call->cap_left -= n;
 	bytes = call->cap_left ? n : call->left;
+	ring = data_ring(call->conn);
+	if (!ring) {
+		call_lost(call, bytes, OSP_LOST_RING);
+		return 0;
+	}
 	EMIT_CLASS(128)
 	EMIT_CLASS(256)
 	EMIT_CLASS(512)
@@ -293,12 +313,14 @@ __noinline int emit_scratch(__u32 off, __u32 end)
 	struct osp_scratch *scratch = this_scratch();
 	struct osp_call *call = this_call();
 	__u32 bytes;
+	void *ring;
 
 	if (!call)
 		return 0;
 	bytes = end ? call->left : off;
 	if (!bytes)
 		return 0;
+	ring = data_ring(call->conn);
 	if (!scratch) {
 		call_lost(call, bytes, OSP_LOST_SCRATCH);
 		return 0;
@@ -307,8 +329,8 @@ __noinline int emit_scratch(__u32 off, __u32 end)
 	fill_data(&scratch->ev, call, bytes, off);
 	opaque_to_clang(off);
 	off &= 2 * OSP_CHUNK - 1;
-	if (bpf_ringbuf_output(&osp_data, scratch, sizeof(scratch->ev) + off,
-			       ring_flags(&osp_data)))
+	if (!ring || bpf_ringbuf_output(ring, scratch, sizeof(scratch->ev) + off,
+					ring_flags(ring)))
 		call_lost(call, bytes, OSP_LOST_RING);
 	else
 		call_sent(call, bytes);

@@ -83,6 +83,17 @@ struct {
 	__uint(max_entries, 64 << 20);
 } osp_data SEC(".maps");
 
+/* With several data rings: all of them, osp_data the first. A connection's events go to one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, OSP_RINGS_MAX);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_RINGBUF);
+		__uint(max_entries, 4096);
+	});
+} osp_rings SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);

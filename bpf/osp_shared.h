@@ -20,11 +20,13 @@ struct osp_knobs {
 	__u32 wake_bytes;	/* a sleeping agent is woken when this much waits in the data ring */
 	__u64 self_ino;		/* the agent's executable: no agent is captured by another, or two */
 	__u32 self_dev;		/* that send records over the network would feed each other */
+	__u32 rings;		/* data rings, 1 to OSP_RINGS_MAX */
 	__u8 has_cookie;	/* bpf_get_socket_cookie() in tracing programs: 5.12 */
 	__u8 preemptible;	/* tracepoints run preemptible: 7.0 */
 	__u8 unix_too;		/* unix stream sockets are captured; sock mode only */
 	__u8 pad;
 };
+#define OSP_RINGS_MAX 64
 
 /* Chosen so that OSP_CHUNKS events of the largest class hold a call. */
 #define OSP_CHUNK 32768u

@@ -24,7 +24,8 @@ static __always_inline void skip_flush_dir(struct osp_sk *st, const __u32 d, con
 {
 	__u32 bytes = st->skip_end[d] - st->skip_from[d];
 	struct osp_counters *cnt;
-	struct osp_ev_data *ev;
+	struct osp_ev_data *ev = NULL;
+	void *ring;
 	__u32 set = ctl ? COUNT_CTL : COUNT_DATA;
 
 	if (!st->skip_held[d])
@@ -33,7 +34,9 @@ static __always_inline void skip_flush_dir(struct osp_sk *st, const __u32 d, con
 	cnt = bpf_map_lookup_elem(&osp_count, &set);
 	if (cnt)
 		__sync_fetch_and_add(&cnt->seen, 1);
-	ev = bpf_ringbuf_reserve(&osp_data, sizeof(*ev), 0);
+	ring = data_ring(st->id);
+	if (ring)
+		ev = bpf_ringbuf_reserve(ring, sizeof(*ev), 0);
 	if (!ev) {
 		__sync_fetch_and_add(&st->lost[d], bytes);
 		if (cnt) {
@@ -57,7 +60,7 @@ static __always_inline void skip_flush_dir(struct osp_sk *st, const __u32 d, con
 	ev->vantage = OSP_VANTAGE_SYSCALL;
 	ev->flags = 0;
 	ev->other = 0;
-	bpf_ringbuf_submit(ev, ring_flags(&osp_data));
+	bpf_ringbuf_submit(ev, ring_flags(ring));
 	if (cnt)
 		__sync_fetch_and_add(&cnt->delivered, 1);
 }
