@@ -24,7 +24,7 @@ struct osp_knobs {
 	__u8 has_cookie;	/* bpf_get_socket_cookie() in tracing programs: 5.12 */
 	__u8 preemptible;	/* tracepoints run preemptible: 7.0 */
 	__u8 unix_too;		/* unix stream sockets are captured; sock mode only */
-	__u8 pad;
+	__u8 pad[5];
 };
 #define OSP_RINGS_MAX 64
 
