@@ -477,6 +477,8 @@ static void on_close(struct osp_tracker *trk, const struct osp_ev_close *ev)
 		/* Nothing of it came: all its turns are lost, unless a filter took them. */
 		conn->missed = ev->lost[0] || ev->lost[1] || !(ev->filtered[0] || ev->filtered[1]);
 	}
+	if (ev->flags & OSP_CF_BOTH_WAYS)
+		conn->one_way = false;
 	osp_conn_set_tuple(conn, &ev->tuple);
 	if (ev->role < OSP_ROLE_MAX && ev->role_from < OSP_FROM_MAX)
 		osp_conn_set_role(conn, ev->role, ev->role_from);

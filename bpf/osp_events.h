@@ -205,6 +205,7 @@ struct osp_ev_shut {
 #define OSP_CF_RESET 4		/* RST received, or sent because unread data was thrown away */
 #define OSP_CF_TIMEOUT 8	/* the kernel gave up retransmitting */
 #define OSP_CF_NO_ENDS 16	/* end[], rcv_end unknown */
+#define OSP_CF_BOTH_WAYS 32	/* wire: packets of both directions were seen, if late */
 struct osp_ev_close {
 	struct osp_ev_hdr h;
 	__u64 conn;

@@ -447,6 +447,7 @@ static void take_gaps(struct rc_ev *ev, const struct osp_rec_connection *cn)
 	uint64_t most[RC_LOSS_MAX] = { 0 };
 
 	memset(ev->left, 0, sizeof(ev->left));
+	ev->unread = 0;
 	ev->most = RC_LOSS_MAX;
 	for (int d = 0; d < 2; d++) {
 		const struct osp_rec_stream *strm = &cn->dir[d];
@@ -457,8 +458,12 @@ static void take_gaps(struct rc_ev *ev, const struct osp_rec_connection *cn)
 			/* Received by the kernel and not wanted by the process is no loss of
 			 * sight: there was nobody to see it.
 			 */
-			if (strm->gap[i].cause == OSP_CAUSE_UNREAD)
+			if (strm->gap[i].cause == OSP_CAUSE_UNREAD) {
+				uint64_t n = ev->unread + strm->gap[i].bytes;
+
+				ev->unread = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 				continue;
+			}
 			ev->left[loss] += strm->gap[i].bytes;
 			if (strm->gap[i].bytes >= most[loss]) {
 				most[loss] = strm->gap[i].bytes;
@@ -515,6 +520,23 @@ static struct rc_ev *find_ev(struct rc_side *sd, struct rc_conn *conn, uint64_t 
 	return ev;
 }
 
+/* Of connection records that saw bytes. Saturation at 4 billion would take that many records. */
+static void count_ways(struct rc_side *sd, const struct rc_conn *conn, const struct osp_record *rec)
+{
+	const struct osp_rec_connection *cn = &rec->connection;
+
+	if (!cn->dir[0].seen_bytes && !cn->dir[1].seen_bytes)
+		return;
+	for (int e = 0; e < 2; e++) {
+		struct rc_addr *addr = &sd->net.addr[conn->addr[e]];
+
+		if (rec->flags & OSP_RF_ONE_WAY)
+			addr->one_way[sd->idx]++;
+		else
+			addr->both_ways[sd->idx]++;
+	}
+}
+
 static int take_connection(struct rc_side *sd, const struct osp_record *rec)
 {
 	const struct osp_rec_connection *cn = &rec->connection;
@@ -540,6 +562,7 @@ static int take_connection(struct rc_side *sd, const struct osp_record *rec)
 	ev->exchanges_left =
 		cn->lost_exchanges > UINT32_MAX ? UINT32_MAX : (uint32_t)cn->lost_exchanges;
 	take_gaps(ev, cn);
+	count_ways(sd, &sd->net.conn[conn], rec);
 	speak_about(sd, rec->ts_ns, rec->ts_ns);
 	if (cn->has_opened)
 		speak_about(sd, opened, opened);
@@ -613,6 +636,8 @@ static int join_net(struct rc_net *net, const struct rc_net *b, uint32_t *addr_t
 		if (addr_to[i] == RC_NONE)
 			return -ENOMEM;
 		net->addr[addr_to[i]].flags[1] |= b->addr[i].flags[1];
+		net->addr[addr_to[i]].one_way[1] += b->addr[i].one_way[1];
+		net->addr[addr_to[i]].both_ways[1] += b->addr[i].both_ways[1];
 	}
 	conn_to[0] = 0;
 	net->conn[0].ev[1] = b->conn[0].ev[1];

@@ -35,6 +35,8 @@ static const struct {
 	[RC_WHY_ONE_WAY] = { "one_way", "the capture had one direction of the connection only",
 			     false },
 	[RC_WHY_MIDSTREAM] = { "midstream", "the other side came into the connection later", true },
+	[RC_WHY_ABORTED] = { "aborted", "broke off: written and not sent, or received and not read",
+			     true },
 	[RC_WHY_AGENT_STOP] = { "agent_stop", "under way when the other side ended", true },
 };
 

@@ -233,8 +233,27 @@ static enum rc_reason why_place(struct rc_model *m, int s, uint32_t c, const str
 	return RC_WHY_UNEXPLAINED;
 }
 
-static enum rc_reason why_connection(struct rc_model *m, int s, const struct rc_row *row,
-				     const struct osp_record *rec, struct rc_ev *ev)
+/* A wire that was there and does not know how the connection began or ended, while the other side does:
+ * those packets were lost, and what else there was with them.
+ */
+static bool lost_its_ends(struct rc_model *m, int s, uint32_t c, const struct rc_row *row,
+			  const struct rc_ev *ev)
+{
+	const struct rc_side *o = &m->side[!s];
+	const struct rc_ev *own = ev_at(m, s, c, row->ts);
+
+	if (!own || o->kind != RC_KIND_WIRE)
+		return false;
+	if (ev->running && !own->running && own->closed != INT64_MAX &&
+	    other_time(m, s, own->closed) < o->last_ns - m->guard_ns)
+		return true;
+	return ev->midstream && !own->midstream &&
+	       other_time(m, s, own->opened) > o->first_ns + m->guard_ns;
+}
+
+static enum rc_reason why_connection(struct rc_model *m, int s, uint32_t c,
+				     const struct rc_row *row, const struct osp_record *rec,
+				     struct rc_ev *ev)
 {
 	enum rc_reason why;
 	int64_t t = other_time(m, s, row->ts);
@@ -244,8 +263,16 @@ static enum rc_reason why_connection(struct rc_model *m, int s, const struct rc_
 	why = spend(&m->side[!s], ev, least_bytes(rec));
 	if (why != RC_WHY_UNEXPLAINED)
 		return why;
+	if (lost_its_ends(m, s, c, row, ev))
+		return RC_WHY_CAPTURE_LOSS;
 	if (ev->proto == RC_PROTO_OPAQUE)
 		return RC_WHY_OPAQUE;
+	/* Of an exchange of which both halves went by it took at least one. */
+	if (ev->unread >= least_bytes(rec) &&
+	    (row->flags & (RC_F_REQ | RC_F_RES)) != (RC_F_REQ | RC_F_RES)) {
+		ev->unread -= (uint32_t)least_bytes(rec);
+		return RC_WHY_ABORTED;
+	}
 	if (ev->midstream && t <= ev->opened + m->guard_ns)
 		return RC_WHY_MIDSTREAM;
 	if (ev->running && other_time(m, s, row_end(row)) > m->side[!s].last_ns - m->guard_ns)
@@ -288,7 +315,7 @@ enum rc_reason rc_why_only(struct rc_model *m, int s, uint32_t c, const struct r
 		return why;
 	ev = ev_at(m, o, c, other_time(m, s, row->ts));
 	if (ev) {
-		why = why_connection(m, s, row, rec, ev);
+		why = why_connection(m, s, c, row, rec, ev);
 		if (why != RC_WHY_UNEXPLAINED)
 			return why;
 	}
@@ -305,6 +332,31 @@ enum rc_reason rc_why_only(struct rc_model *m, int s, uint32_t c, const struct r
 
 /* ---- less ----------------------------------------------------------------------------------- */
 
+/* A route or a mirror port that carries one direction does so for all connections of an address, or
+ * for a fair share of them; a burst of lost packets leaves few like that.
+ */
+static bool route_is_one_way(const struct rc_model *m, int s, uint32_t c)
+{
+	for (int e = 0; e < 2; e++) {
+		const struct rc_addr *addr = &m->net.addr[m->net.conn[c].addr[e]];
+
+		if (4ull * addr->one_way[s] >= addr->both_ways[s])
+			return true;
+	}
+	return false;
+}
+
+/* Whether the connection broke off within the exchange. A process that is gone does not read what
+ * comes: its connection record has it as unread. What its kernel had not sent yet is thrown away, so
+ * a wire has less of it, and a reset or an early end.
+ */
+static bool broke_off(const struct rc_side *sd, const struct rc_row *row, const struct rc_ev *ev)
+{
+	if (row->outcome != OSP_OUT_RESET && row->outcome != OSP_OUT_CLOSED)
+		return false;
+	return sd->kind == RC_KIND_WIRE || (ev && ev->unread);
+}
+
 /* The mate was over before side s ended: what s lacks of it did not just come too late. */
 static bool over_in_time(const struct rc_model *m, int s, const struct rc_row *row)
 {
@@ -317,15 +369,18 @@ static bool over_in_time(const struct rc_model *m, int s, const struct rc_row *r
 	       other_time(m, !s, row_end(mate)) < m->side[s].last_ns - m->guard_ns;
 }
 
-enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t c, const struct rc_row *row)
+enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t c, const struct rc_row *row,
+			   bool bytes)
 {
 	const struct rc_side *sd = &m->side[s];
 	struct rc_ev *ev = ev_at(m, s, c, row->ts);
 
 	/* A mirror port or a route that carries one direction: no pair of this connection is whole.
 	 */
-	if (ev && ev->one_way && sd->kind == RC_KIND_WIRE)
+	if (ev && ev->one_way && sd->kind == RC_KIND_WIRE && route_is_one_way(m, s, c))
 		return RC_WHY_ONE_WAY;
+	if (bytes && broke_off(sd, row, ev))
+		return RC_WHY_ABORTED;
 	if (row->outcome == OSP_OUT_AGENT_STOP && !over_in_time(m, s, row))
 		return RC_WHY_AGENT_STOP;
 	for (int i = RC_LOSS_MAX; ev && i-- > 0;)
@@ -339,7 +394,10 @@ enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t c, const struct r
 		return sd->kind == RC_KIND_WIRE ? RC_WHY_CAPTURE_LOSS : RC_WHY_HOST_LOSS;
 	}
 	if ((row->flags & RC_F_MIDSTREAM) && !(row->flags & RC_F_REQ))
-		return RC_WHY_MIDSTREAM;
+		return ev && row->link != RC_NONE &&
+				       lost_its_ends(m, !s, c, &m->side[!s].row[row->link], ev)
+			       ? RC_WHY_CAPTURE_LOSS
+			       : RC_WHY_MIDSTREAM;
 	if (row->ts < sd->first_ns + m->guard_ns || row_end(row) > sd->last_ns - m->guard_ns)
 		return RC_WHY_WINDOW_EDGE;
 	/* It waited to its end for what had gone by unseen. */

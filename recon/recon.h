@@ -132,6 +132,7 @@ static inline int64_t rc_long_time(uint16_t t)
 struct rc_addr {
 	uint8_t ip[16];		/* v4-mapped where IPv4 */
 	uint8_t flags[2];	/* RC_AF_*, by side */
+	uint32_t one_way[2], both_ways[2];	/* its connections, by side, if they say so */
 };
 
 /* Endpoints in order (address, then port), so that both sides agree whoever is the client. */
@@ -167,6 +168,7 @@ struct rc_ev {
 	uint8_t proto;
 	uint8_t most;		/* enum rc_loss with the most bytes; RC_LOSS_MAX: none */
 	uint8_t midstream, running, overlap, one_way;
+	uint32_t unread;	/* bytes that came and that the process did not take */
 };
 
 /* ---- where records are ---------------------------------------------------------------------- */
@@ -259,6 +261,7 @@ enum rc_reason {
 	RC_WHY_ONE_WAY,
 	RC_WHY_MIDSTREAM,
 	RC_WHY_AGENT_STOP,
+	RC_WHY_ABORTED,
 	RC_WHY_MAX
 };
 
@@ -430,8 +433,11 @@ void rc_compare(const struct rc_model *m, const struct osp_record *a, const stru
 /* Why the other side has nothing for this row. Takes down budgets of evidence. */
 enum rc_reason rc_why_only(struct rc_model *m, int s, uint32_t conn, const struct rc_row *row,
 			   const struct osp_record *rec);
-/* Why side s has less of the pair than the other. */
-enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t conn, const struct rc_row *row);
+/* Why side s has less of the pair than the other. bytes: a half, or a part of it, and not only a
+ * worse outcome.
+ */
+enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t conn, const struct rc_row *row,
+			   bool bytes);
 
 /* ---- verdict.c ------------------------------------------------------------------------------ */
 /* Called for every pair, only and ambiguous in a fixed order; a or b is NULL where there is none.

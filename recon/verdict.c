@@ -4,6 +4,7 @@
  * Every row that counts gets exactly one verdict, which is checked at the end:
  * 2 match + 2 differs + only-A + only-B + ambiguous = rows of both sides.
  */
+#include "agent/base/opt.h"
 #include "recon/recon.h"
 
 #include <errno.h>
@@ -166,24 +167,56 @@ static uint32_t conn_of(const struct rc_model *m, int s, const struct rc_row *ro
 	return lo;
 }
 
+/* A message that broke off is shorter where less of it went by. Which side that is; -1: this is
+ * another difference.
+ */
+static int shorter(const struct rc_view *v, const struct rc_diff *d)
+{
+	uint64_t n[2];
+	int less;
+
+	if (d->field != RC_FIELD_REQ_BODY && d->field != RC_FIELD_RES_BODY &&
+	    d->field != RC_FIELD_REQ_WIRE && d->field != RC_FIELD_RES_WIRE)
+		return -1;
+	if (osp_parse_u64(d->a, &n[0]) || osp_parse_u64(d->b, &n[1]))
+		return -1;
+	less = n[1] < n[0];
+	return v->row[less]->outcome == OSP_OUT_RESET || v->row[less]->outcome == OSP_OUT_CLOSED
+		       ? less
+		       : -1;
+}
+
 /* Which side is the poorer, and why. */
 static enum rc_reason why_differs(struct judge *j, const struct rc_view *v)
 {
 	const struct rc_diffs *diffs = &j->diffs;
-	int less = -1;
+	int less = -1, cut = -1, side;
+	bool half = false;
+	enum rc_reason why;
 
 	for (uint32_t i = 0; i < diffs->n; i++) {
 		const struct rc_diff *d = &diffs->d[i];
 
-		if (d->cls == RC_CLASS_HALF)
+		if (d->cls == RC_CLASS_HALF) {
 			less = d->a[1] == 'm' ? 0 : 1;
-		else if (d->field == RC_FIELD_OUTCOME && less < 0)
+			half = true;
+		} else if (d->field == RC_FIELD_OUTCOME && less < 0) {
 			less = v->row[0]->outcome == OSP_OUT_OK ? 1 : 0;
-		else if (d->cls != RC_CLASS_UNCERTAIN && d->cls != RC_CLASS_HALF &&
-			 d->field != RC_FIELD_OUTCOME)
+		} else if (d->cls == RC_CLASS_BYTES) {
+			side = shorter(v, d);
+			if (side < 0 || (cut >= 0 && side != cut))
+				return RC_WHY_UNEXPLAINED;
+			cut = side;
+		} else if (d->cls != RC_CLASS_UNCERTAIN && d->field != RC_FIELD_OUTCOME) {
 			return RC_WHY_UNEXPLAINED; /* contents differ: no loss explains that */
+		}
 	}
-	return less < 0 ? RC_WHY_UNEXPLAINED : rc_why_less(j->m, less, v->conn[less], v->row[less]);
+	if (cut >= 0)
+		less = cut;
+	why = less < 0 ? RC_WHY_UNEXPLAINED
+		       : rc_why_less(j->m, less, v->conn[less], v->row[less], half || cut >= 0);
+	/* Nothing but its breaking off makes a message shorter. */
+	return cut < 0 || why == RC_WHY_ABORTED ? why : RC_WHY_UNEXPLAINED;
 }
 
 static int judge_pair(struct judge *j, uint32_t c, const struct rc_row *a)

@@ -480,6 +480,7 @@ void osp_flow_close(struct osp_reasm *rs, struct osp_flow *flow, uint8_t flags)
 	ev.turns = flow->turn;
 	ev.retransmits = flow->retransmits;
 	ev.flags = (uint8_t)(flags | (tx->fin_out ? OSP_CF_FIN_TX : 0) |
-			     (rx->fin_out ? OSP_CF_FIN_RX : 0));
+			     (rx->fin_out ? OSP_CF_FIN_RX : 0) |
+			     (tx->tagged && rx->tagged ? OSP_CF_BOTH_WAYS : 0));
 	emit(rs, &ev.h, OSP_EV_CLOSE, sizeof(ev), flow->last_ts);
 }
