@@ -248,8 +248,8 @@ check-layers:
 DEPS := gcc make pkg-config libc6-dev libxxhash-dev libmd-dev node-llhttp zlib1g-dev libzstd-dev \
 	librdkafka-dev libpcap-dev $(if $(filter 0,$(BPF)),,clang bpftool libbpf-dev libelf-dev)
 DEPS_TEST := curl nginx-light wrk nodejs python3 python3-jsonschema iproute2 procps util-linux \
-	libclang-rt-dev kcat openssl zstd gzip default-jre-headless maven tshark \
-	libsqlite3-dev logrotate apache2-bin
+	libclang-rt-dev nftables ethtool tcpdump kcat openssl zstd gzip default-jre-headless maven \
+	tshark libsqlite3-dev logrotate apache2-bin
 # Large, so only where there is none of any make: servers of tests/matrix.
 DEPS_TEST += $(if $(shell command -v go),,golang-go) $(if $(shell command -v javac),,default-jdk-headless)
 

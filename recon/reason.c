@@ -296,11 +296,28 @@ static enum rc_reason why_ledger(const struct rc_model *m, int s, const struct r
 	return RC_WHY_UNEXPLAINED;
 }
 
+/* Whether ev, of the other side, is of another connection than the row's: of the same ports before or
+ * after it. Times are compared as far as the clocks are known.
+ */
+static bool another_life(struct rc_model *m, int s, uint32_t c, const struct rc_row *row,
+			 const struct rc_ev *ev)
+{
+	const struct rc_ev *own = ev_at(m, s, c, row->ts);
+	int64_t tol = m->conf->tol_ns + 10 * m->clock.mad;
+
+	if (!own || !ev)
+		return false;
+	return (own->closed != INT64_MAX &&
+		ev->opened > other_time(m, s, own->closed) + tol) ||
+	       (ev->closed != INT64_MAX && ev->closed < other_time(m, s, own->opened) - tol);
+}
+
 enum rc_reason rc_why_only(struct rc_model *m, int s, uint32_t c, const struct rc_row *row,
 			   const struct osp_record *rec)
 {
 	int o = !s;
 	enum copy copy = find_copy(m, s, c, row);
+	bool known = knows(m, o, c);
 	enum rc_reason why;
 	struct rc_ev *ev;
 
@@ -314,6 +331,10 @@ enum rc_reason rc_why_only(struct rc_model *m, int s, uint32_t c, const struct r
 	if (why != RC_WHY_UNEXPLAINED)
 		return why;
 	ev = ev_at(m, o, c, other_time(m, s, row->ts));
+	if (another_life(m, s, c, row, ev)) {
+		ev = NULL;
+		known = false;
+	}
 	if (ev) {
 		why = why_connection(m, s, c, row, rec, ev);
 		if (why != RC_WHY_UNEXPLAINED)
@@ -321,10 +342,10 @@ enum rc_reason rc_why_only(struct rc_model *m, int s, uint32_t c, const struct r
 	}
 	if (outside_window(m, s, row))
 		return RC_WHY_WINDOW_EDGE;
-	if (!ev && (!knows(m, o, c) || !m->side[o].conns))
+	if (!ev && (!known || !m->side[o].conns))
 		why = why_ledger(m, s, row);
 	/* A filter's verdict is about a connection: one that is known was not passed over. */
-	if (why == RC_WHY_UNEXPLAINED && !knows(m, o, c) &&
+	if (why == RC_WHY_UNEXPLAINED && !known &&
 	    (m->side[o].led.filtered || m->side[o].led.gap[OSP_CAUSE_FILTERED]))
 		why = RC_WHY_FILTERED;
 	return why;

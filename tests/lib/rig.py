@@ -76,16 +76,17 @@ def listening(port, pid="self"):
 
 
 class Agent:
-	"""One run of the agent with a jsonl sink. args are added to its command line."""
+	"""One run of the agent with a jsonl sink. args are added to its command line, prefix goes
+	before it (ip netns exec NAME)."""
 
-	def __init__(self, rig, *args, mode=None, name="agent"):
+	def __init__(self, rig, *args, mode=None, name="agent", prefix=()):
 		self.path = os.path.join(rig.tmp, name + ".jsonl")
 		self.err = os.path.join(rig.tmp, name + ".err")
 		if os.path.exists(self.path):	# the sink appends
 			os.unlink(self.path)
 		# What capture and pairing lose is the question, not what a file can take: with
 		# sanitizers it takes less than a full-speed run makes.
-		argv = [AGENT, "--sink", f"jsonl:path={self.path},queue=2G"]
+		argv = [*prefix, AGENT, "--sink", f"jsonl:path={self.path},queue=2G"]
 		if mode:
 			argv += ["--capture", mode]
 		self.argv = argv + [str(a) for a in args]

@@ -18,7 +18,7 @@ class Tap:
 			self.bad += 1
 			lines = [l for d in detail for l in str(d).splitlines()]
 			for line in lines[:self.SHOWN]:
-				print("#   " + line[:600])
+				print("#   " + line[:1500])
 			if len(lines) > self.SHOWN:
 				print(f"#   … and {len(lines) - self.SHOWN} lines more")
 		sys.stdout.flush()
