@@ -151,6 +151,25 @@ static int halves_of(const struct rc_row *row)
 	return !!(row->flags & RC_F_REQ_SEQ) + !!(row->flags & RC_F_RES_SEQ);
 }
 
+/* Of each capture of either side, which frames it is in; by the other side's record if this one has
+ * none, which shows what the capture has of it all the same.
+ */
+static void put_frames(struct finder *fi, const struct rc_view *v, const struct osp_record *rec[2])
+{
+	const struct rc_conf *conf = fi->m->conf;
+
+	for (int s = 0; s < 2; s++) {
+		const struct osp_record *of = rec[s] ? rec[s] : rec[!s];
+		int64_t ts = of->ts_ns;
+
+		if (!rec[s])
+			ts = s ? rc_clock_to_b(&fi->m->clock, ts) : rc_clock_to_a(&fi->m->clock, ts);
+		for (uint32_t i = 0; i < conf->path_n[s]; i++)
+			if (rc_is_capture(conf->path[s][i]))
+				rc_frames_put(fi->to, conf->path[s][i], of, ts, conf->window_ns);
+	}
+}
+
 static int explain_view(void *ctx, struct rc_model *m, const struct rc_view *v)
 {
 	struct finder *fi = ctx;
@@ -189,6 +208,7 @@ static int explain_view(void *ctx, struct rc_model *m, const struct rc_view *v)
 	/* The fuller view tells where all of it is. */
 	best = !v->row[0] ? 1 : !v->row[1] ? 0 : halves_of(v->row[1]) >= halves_of(v->row[0]);
 	put_filter(fi, v, rec[best], best);
+	put_frames(fi, v, rec);
 	return 0;
 }
 

@@ -257,6 +257,22 @@ static bool is_regular(const char *path)
 	return strcmp(path, "-") && (stat(path, &st) || S_ISREG(st.st_mode));
 }
 
+bool rc_is_capture(const char *path)
+{
+	struct rc_input *in = NULL;
+	const char *head;
+	char why[128];
+	bool is = false;
+	size_t n;
+
+	if (!is_regular(path) || rc_input_open(&in, path, why, sizeof(why)))
+		return false;
+	head = rc_input_head(in, &n);
+	is = detect(head, n) == F_PCAP;
+	rc_input_close(in);
+	return is;
+}
+
 static int read_events(struct reader *rd, const char *path, struct rc_input *in, enum format f)
 {
 	struct rc_side *sd = rd->sd;

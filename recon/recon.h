@@ -398,6 +398,8 @@ bool rc_is_loopback(const uint8_t ip[16]);
 /* ---- reader.c ------------------------------------------------------------------------------- */
 /* Reads all files of the side; on failure sd->err has one line. */
 int rc_side_read(struct rc_side *sd);
+/* Whether this is a packet capture that can be read again. */
+bool rc_is_capture(const char *path);
 
 /* ---- match.c, align.c, clock.c -------------------------------------------------------------- */
 int rc_match(struct rc_model *m);
@@ -474,6 +476,12 @@ int rc_report_junit(struct rc_model *m, const char *path);
 int rc_report_html(struct rc_model *m, const char *path);
 /* 0; -ENOENT: no such record. */
 int rc_explain(struct rc_model *m, FILE *to);
+
+/* frames.c: lists the frames of the capture in path that carry the record's bytes, near in time to ts
+ * (ns, by the capture's clock).
+ */
+void rc_frames_put(FILE *to, const char *path, const struct osp_record *rec, int64_t ts,
+		   int64_t slack);
 
 /* ---- text.c: helpers of reports ------------------------------------------------------------- */
 void rc_put_json(FILE *to, const char *p, size_t n);	/* with quotes */
