@@ -2,13 +2,9 @@
 /* json.c: the pull parser of json.h, and times as text. */
 #include "recon/json.h"
 
-#include <endian.h>
 #include <stdlib.h>
 
-#define ONES 0x0101010101010101ull
-#define HIGHS 0x8080808080808080ull
-
-static inline char space(struct rc_js *js)
+char rc_js_space(struct rc_js *js)
 {
 	while (js->p < js->end &&
 	       (*js->p == ' ' || *js->p == '\t' || *js->p == '\n' || *js->p == '\r'))
@@ -16,83 +12,39 @@ static inline char space(struct rc_js *js)
 	return js->p < js->end ? *js->p : 0;
 }
 
-static bool fail(struct rc_js *js)
+bool rc_js_fail(struct rc_js *js)
 {
 	js->bad = true;
 	js->p = js->end;
 	return false;
 }
 
-/* Writers put no spaces, so the next character is nearly always the one. After bad, p is end. */
-static inline char peek(struct rc_js *js)
-{
-	return js->p < js->end && *js->p > ' ' ? *js->p : space(js);
-}
-
-char rc_js_peek(struct rc_js *js)
-{
-	return peek(js);
-}
-
-/* From p on, the first '"' or '\\'. Eight bytes a step; a byte may be marked for nothing only after
- * the first that is marked rightly. Looks up to 8 bytes beyond end (RC_JS_PAD).
- */
-static inline const char *quote_or_slash(const char *p, const char *end)
-{
-	for (; p < end; p += 8) {
-		uint64_t x, quote, slash, marks;
-
-		memcpy(&x, p, 8);
-		x = le64toh(x);
-		quote = x ^ ONES * '"';
-		slash = x ^ ONES * '\\';
-		marks = (((quote - ONES) & ~quote) | ((slash - ONES) & ~slash)) & HIGHS;
-		if (marks) {
-			p += (size_t)__builtin_ctzll(marks) / 8;
-			return p < end ? p : end;
-		}
-	}
-	return end;
-}
-
-/* p stands after the opening quote. */
-static inline bool raw_string(struct rc_js *js, const char **from, uint32_t *n, bool *escaped)
+bool rc_js_escaped(struct rc_js *js, struct rc_js_str *out)
 {
 	const char *p = js->p, *start = p;
+	bool escaped = false;
 
-	*escaped = false;
 	for (;;) {
-		p = quote_or_slash(p, js->end);
+		p = rc_js_quote(p, js->end);
 		if (p >= js->end)
-			return fail(js);
+			return rc_js_fail(js);
 		if (*p == '"')
 			break;
-		*escaped = true;
+		escaped = true;
 		p += 2;
 		if (p > js->end)
-			return fail(js);
+			return rc_js_fail(js);
 	}
 	if ((size_t)(p - start) > UINT32_MAX)
-		return fail(js);
-	*from = start;
-	*n = (uint32_t)(p - start);
+		return rc_js_fail(js);
+	*out = (struct rc_js_str){ start, (uint32_t)(p - start), escaped };
 	js->p = p + 1;
-	return true;
-}
-
-bool rc_js_object(struct rc_js *js)
-{
-	if (peek(js) != '{') {
-		rc_js_skip(js);
-		return false;
-	}
-	js->p++;
 	return true;
 }
 
 bool rc_js_array(struct rc_js *js)
 {
-	if (peek(js) != '[') {
+	if (rc_js_peek(js) != '[') {
 		rc_js_skip(js);
 		return false;
 	}
@@ -103,19 +55,19 @@ bool rc_js_array(struct rc_js *js)
 /* Steps over the comma before a further member, or over the end. */
 static inline bool more(struct rc_js *js, bool *first, char last)
 {
-	char c = peek(js);
+	char c = rc_js_peek(js);
 
 	if (c == last) {
 		js->p++;
 		return false;
 	}
 	if (!c)
-		return fail(js);
+		return rc_js_fail(js);
 	if (!*first) {
 		if (c != ',')
-			return fail(js);
+			return rc_js_fail(js);
 		js->p++;
-		peek(js);
+		rc_js_peek(js);
 	}
 	*first = false;
 	return true;
@@ -123,17 +75,18 @@ static inline bool more(struct rc_js *js, bool *first, char last)
 
 bool rc_js_key(struct rc_js *js, bool *first, struct osp_slice *key)
 {
-	bool escaped;
+	struct rc_js_str str;
 
 	if (!more(js, first, '}'))
 		return false;
 	if (js->p >= js->end || *js->p != '"')
-		return fail(js);
+		return rc_js_fail(js);
 	js->p++;
-	if (!raw_string(js, &key->p, &key->n, &escaped))
+	if (!rc_js_raw(js, &str))
 		return false;
-	if (peek(js) != ':')
-		return fail(js);
+	*key = (struct osp_slice){ str.p, str.n };
+	if (rc_js_peek(js) != ':')
+		return rc_js_fail(js);
 	js->p++;
 	return true;
 }
@@ -146,21 +99,20 @@ bool rc_js_next(struct rc_js *js, bool *first)
 static bool literal(struct rc_js *js, const char *word, size_t n)
 {
 	if ((size_t)(js->end - js->p) < n || memcmp(js->p, word, n))
-		return fail(js);
+		return rc_js_fail(js);
 	js->p += n;
 	return true;
 }
 
 static bool skip_scalar(struct rc_js *js, char c)
 {
+	struct rc_js_str str;
 	const char *from;
-	uint32_t n;
-	bool escaped;
 
 	switch (c) {
 	case '"':
 		js->p++;
-		return raw_string(js, &from, &n, &escaped);
+		return rc_js_raw(js, &str);
 	case 't':
 		return literal(js, "true", 4);
 	case 'f':
@@ -169,17 +121,19 @@ static bool skip_scalar(struct rc_js *js, char c)
 		return literal(js, "null", 4);
 	}
 	from = js->p;
+	if (rc_js_digits(js, &(uint64_t){ 0 }))
+		return true;
 	while (js->p < js->end && ((*js->p >= '0' && *js->p <= '9') || *js->p == '-' ||
 				   *js->p == '+' || *js->p == '.' || (*js->p | 32) == 'e'))
 		js->p++;
-	return js->p > from ? true : fail(js);
+	return js->p > from ? true : rc_js_fail(js);
 }
 
 static void skip_depth(struct rc_js *js, int depth)
 {
 	struct osp_slice key;
 	bool first = true;
-	char c = peek(js);
+	char c = rc_js_peek(js);
 
 	if (c != '{' && c != '[') {
 		if (!js->bad)
@@ -187,7 +141,7 @@ static void skip_depth(struct rc_js *js, int depth)
 		return;
 	}
 	if (depth > RC_JS_DEPTH) {
-		fail(js);
+		rc_js_fail(js);
 		return;
 	}
 	js->p++;
@@ -201,54 +155,15 @@ void rc_js_skip(struct rc_js *js)
 		skip_depth(js, 0);
 }
 
-bool rc_js_str(struct rc_js *js, struct rc_js_str *out)
-{
-	if (peek(js) != '"') {
-		rc_js_skip(js);
-		return false;
-	}
-	js->p++;
-	return raw_string(js, &out->p, &out->n, &out->escaped);
-}
-
-/* Digits only; what follows must not belong to a number (a fraction, an exponent). */
-static bool digits(struct rc_js *js, uint64_t *out)
-{
-	const char *p = js->p;
-	uint64_t v = 0;
-
-	while (p < js->end && *p >= '0' && *p <= '9') {
-		if (__builtin_mul_overflow(v, 10, &v) ||
-		    __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
-			return false;
-		p++;
-	}
-	if (p == js->p || (p < js->end && (*p == '.' || (*p | 32) == 'e')))
-		return false;
-	js->p = p;
-	*out = v;
-	return true;
-}
-
-bool rc_js_u64(struct rc_js *js, uint64_t *out)
-{
-	char c = peek(js);
-
-	if (c >= '0' && c <= '9' && digits(js, out))
-		return true;
-	rc_js_skip(js);
-	return false;
-}
-
 bool rc_js_i64(struct rc_js *js, int64_t *out)
 {
-	char c = peek(js);
+	char c = rc_js_peek(js);
 	const char *from = js->p;
 	uint64_t v;
 
 	if (c == '-')
 		js->p++;
-	if ((c == '-' || (c >= '0' && c <= '9')) && digits(js, &v) && v <= INT64_MAX) {
+	if ((c == '-' || (c >= '0' && c <= '9')) && rc_js_digits(js, &v) && v <= INT64_MAX) {
 		*out = c == '-' ? -(int64_t)v : (int64_t)v;
 		return true;
 	}
@@ -259,7 +174,7 @@ bool rc_js_i64(struct rc_js *js, int64_t *out)
 
 bool rc_js_num(struct rc_js *js, double *out)
 {
-	char c = peek(js), tmp[64], *stop;
+	char c = rc_js_peek(js), tmp[64], *stop;
 	const char *from = js->p;
 	size_t n;
 
@@ -275,7 +190,7 @@ bool rc_js_num(struct rc_js *js, double *out)
 
 bool rc_js_bool(struct rc_js *js, bool *out)
 {
-	char c = peek(js);
+	char c = rc_js_peek(js);
 
 	rc_js_skip(js);
 	if (js->bad || (c != 't' && c != 'f'))
@@ -286,7 +201,7 @@ bool rc_js_bool(struct rc_js *js, bool *out)
 
 bool rc_js_end(struct rc_js *js)
 {
-	return !js->bad && !space(js) && js->p == js->end;
+	return !js->bad && !rc_js_space(js) && js->p == js->end;
 }
 
 /* ---- strings -------------------------------------------------------------------------------- */

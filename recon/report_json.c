@@ -322,12 +322,12 @@ int rc_report_summary(const struct rc_model *m, const char *path)
 	put_hist(to, "host_response_lag", &res->res_lag);
 	fputc('}', to);
 	put_nat(to, m);
-	fprintf(to, ",\"invariant\":%s,\"exit\":%d,\"seconds\":%.3f}\n",
+	fprintf(to, ",\"invariant\":%s,\"exit\":%d,\"seconds\":%.3f,\"read_seconds\":%.3f}\n",
 		2 * (res->verdict[RC_MATCH] + res->verdict[RC_DIFFERS]) + res->verdict[RC_ONLY_A] +
 					res->verdict[RC_ONLY_B] + res->verdict[RC_AMBIGUOUS] ==
 				res->records[0] + res->records[1]
 			? "true"
 			: "false",
-		rc_exit(m), res->seconds);
+		rc_exit(m), res->seconds, res->read_seconds);
 	return close_file(to);
 }

@@ -266,6 +266,109 @@ static void test_damage(void)
 	rc_rec_fini(&rr);
 }
 
+/* The line with white space before every key and element. */
+static size_t spaced(const char *p, size_t n, char *out)
+{
+	bool in = false;
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		out[k++] = p[i];
+		if (in && p[i] == '\\' && i + 1 < n)
+			out[k++] = p[++i];
+		else if (p[i] == '"')
+			in = !in;
+		else if (!in && (p[i] == ',' || p[i] == '{' || p[i] == '['))
+			out[k++] = ' ';
+	}
+	return k;
+}
+
+/* Whether a line reads the same with and without white space: keys as the writer writes them go
+ * another way through the reader than all others.
+ */
+static bool both_ways(struct rc_rec rr[2], const char *line, size_t n)
+{
+	char *p[2] = { padded(line, n), calloc(2, n + RC_JS_PAD) }, text[2][8192];
+	size_t len[2] = { n, spaced(line, n, p[1]) }, out[2];
+	int rc[2];
+	bool same;
+
+	for (int i = 0; i < 2; i++) {
+		rc[i] = rc_rec_read(&rr[i], p[i], len[i]);
+		if (rr[i].rec.kind == OSP_REC_LEDGER)
+			rr[i].rec.ledger.counter_n = 0;
+		out[i] = rc[i] ? 0 : osp_record_json(&rr[i].rec, text[i], sizeof(text[i]));
+	}
+	same = rc[0] == rc[1] && out[0] == out[1] && out[0] <= sizeof(text[0]) &&
+	       !memcmp(text[0], text[1], out[0]) &&
+	       (rc[0] || (rr[0].has_ts == rr[1].has_ts &&
+			  !memcmp(&rr[0].led, &rr[1].led, sizeof(rr[0].led))));
+	free(p[0]);
+	free(p[1]);
+	return same;
+}
+
+static void test_both_ways(void)
+{
+	static const char bent[] = "{}[]\",:\\u0-9e\xff";
+	static const char *const lines[] = {
+		"{\"schema\":\"osprey/1\",\"kind\":\"connection\",\"vantage\":\"wire\",\"id\":"
+		"\"00112233445566778899AABBccddeeff\",\"seq\":3,\"ts\":\"2026-01-01T00:00:00.5Z\","
+		"\"flags\":[\"midstream\"],\"conn\":{\"id\":\"1:x\",\"cookie\":5,\"client\":{"
+		"\"address\":"
+		"\"10.0.0.1\",\"port\":5},\"server\":{\"address\":\"fd00::1\",\"port\":80}},"
+		"\"opened\":\"2026-01-01T00:00:00Z\",\"end\":\"fin\",\"protocol\":\"http/1\","
+		"\"transactions\":3,\"turns\":6,\"lost_exchanges\":1,\"tcp\":{\"rtt_us\":4},"
+		"\"tx\":{\"bytes\":10,\"seen_bytes\":7,\"gaps\":[{\"at\":2,\"bytes\":3,\"cause\":"
+		"\"ring_full\"}]},\"rx\":{\"bytes\":18446744073709551615,\"seen_bytes\":"
+		"18446744073709551616}}",
+		"{\"schema\":\"osprey/"
+		"1\",\"kind\":\"ledger\",\"ts\":\"2026-01-01T00:00:00Z\",\"when\":"
+		"\"exit\",\"agent\":{\"version\":\"1\"},\"mode\":\"sock\",\"host\":{\"name\":\"h\"}"
+		","
+		"\"events\":{\"seen\":4,\"filtered\":2,\"lost\":{\"ring_full\":1,\"race\":2}},"
+		"\"bytes\":"
+		"{\"seen\":9,\"gap\":{\"splice\":4}},\"exchanges\":{\"lost\":8},\"sinks\":{"
+		"\"jsonl\":"
+		"{\"accepted\":1,\"dropped\":3,\"lost\":4}},\"closed\":true}",
+		"{\"schema\":\"osprey/1\",\"kind\":\"transaction\",\"ts\":\"2026-01-01T00:00:00Z\","
+		"\"http\":{\"response\":{\"status_code\":200.0,\"body_bytes\":1e3,\"head_bytes\":"
+		"4294967296,\"digest\":\"xxh64:0123456789:bcdef\"},\"request\":7},\"timing\":"
+		"{\"ttfb_ns\":-5,\"duration_ns\":9223372036854775807},\"outcome\":\"ok\"}",
+		"{\"kind\":\"transaction\",\"schema\":\"osprey/1\",\"new\":{\"a\":[1]},\"http\":{},"
+		"\"timing\":{}}",
+	};
+	struct rc_rec rr[2] = { 0 };
+	uint32_t rng = 2, bad = 0;
+	char buf[4096];
+
+	for (int i = 0; i <= (int)(sizeof(lines) / sizeof(lines[0])); i++) {
+		size_t n = i ? strlen(lines[i - 1]) : written(buf, sizeof(buf) - RC_JS_PAD);
+
+		if (i)
+			memcpy(buf, lines[i - 1], n);
+		ok(both_ways(rr, buf, n), "line %d reads the same with white space", i);
+		for (int k = 0; k < 5000; k++) {
+			char was[2];
+			size_t at[2];
+
+			for (int j = 0; j < 2; j++) {
+				rng = rng * 1664525 + 1013904223;
+				at[j] = (rng >> 8) % n;
+				was[j] = buf[at[j]];
+				buf[at[j]] = bent[(rng >> 28) % (sizeof(bent) - 1)];
+			}
+			bad += !both_ways(rr, buf, n);
+			buf[at[1]] = was[1];
+			buf[at[0]] = was[0];
+		}
+	}
+	eq_int(bad, 0, "and so do 25,000 bent ones");
+	rc_rec_fini(&rr[0]);
+	rc_rec_fini(&rr[1]);
+}
+
 int main(void)
 {
 	test_grammar();
@@ -275,5 +378,6 @@ int main(void)
 	test_times();
 	test_round_trip();
 	test_damage();
+	test_both_ways();
 	return done();
 }
