@@ -40,6 +40,17 @@ static int begin(struct rc_foreign *fo, size_t n)
 	return 0;
 }
 
+/* A line that is an object of JSON, entered: 1; 0: an empty one. */
+static int begin_line(struct rc_foreign *fo, struct rc_js *js, const char *line, size_t n)
+{
+	if (!n)
+		return 0;
+	if (begin(fo, n))
+		return -ENOMEM;
+	rc_js_init(js, line, n);
+	return rc_js_object(js) ? 1 : -EPROTO;
+}
+
 static struct osp_slice keep(struct rc_rec *rr, const struct rc_js_str *str)
 {
 	struct osp_slice s = { rr->mem + rr->mem_used, 0 };
@@ -338,14 +349,11 @@ int rc_zeek_json(struct rc_foreign *fo, const char *line, size_t n)
 	struct osp_slice key;
 	bool first = true;
 	uint32_t got = 0;
+	int rc;
 
-	if (!n)
-		return 0;
-	if (begin(fo, n))
-		return -ENOMEM;
-	rc_js_init(&js, line, n);
-	if (!rc_js_object(&js))
-		return -EPROTO;
+	rc = begin_line(fo, &js, line, n);
+	if (rc <= 0)
+		return rc;
 	while (rc_js_key(&js, &first, &key)) {
 		struct rc_js_str str;
 		const char *from;
@@ -445,14 +453,11 @@ int rc_eve_line(struct rc_foreign *fo, const char *line, size_t n)
 	struct osp_slice key;
 	bool first = true, http = false;
 	uint32_t got = 0;
+	int rc;
 
-	if (!n)
-		return 0;
-	if (begin(fo, n))
-		return -ENOMEM;
-	rc_js_init(&js, line, n);
-	if (!rc_js_object(&js))
-		return -EPROTO;
+	rc = begin_line(fo, &js, line, n);
+	if (rc <= 0)
+		return rc;
 	while (rc_js_key(&js, &first, &key)) {
 		struct rc_js_str str;
 

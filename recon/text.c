@@ -39,62 +39,66 @@ static size_t utf8_len(const uint8_t *p, size_t left)
 	return n;
 }
 
-void rc_put_json(FILE *to, const char *s, size_t n)
+static void json_byte(FILE *to, uint8_t c)
+{
+	if (c == '"' || c == '\\')
+		fprintf(to, "\\%c", c);
+	else if (c < 0x20 || c >= 0x7f)
+		fprintf(to, "\\u%04x", c);
+	else
+		fputc(c, to);
+}
+
+static void html_byte(FILE *to, uint8_t c)
+{
+	switch (c) {
+	case '&':
+		fputs("&amp;", to);
+		break;
+	case '<':
+		fputs("&lt;", to);
+		break;
+	case '>':
+		fputs("&gt;", to);
+		break;
+	case '"':
+		fputs("&quot;", to);
+		break;
+	case '\'':
+		fputs("&#39;", to);
+		break;
+	default:
+		if (c < 0x20 || c >= 0x7f)
+			fprintf(to, "\\x%02x", c);
+		else
+			fputc(c, to);
+	}
+}
+
+/* Well-formed UTF-8 as it is, all other bytes by put. */
+static void put_text(FILE *to, const char *s, size_t n, void (*put)(FILE *to, uint8_t c))
 {
 	const uint8_t *p = (const uint8_t *)s;
 
-	fputc('"', to);
-	for (size_t i = 0, k; i < n; i += k) {
+	for (size_t i = 0, k; i < n; i += k ? k : 1) {
 		k = p[i] >= 0x80 ? utf8_len(p + i, n - i) : 0;
-		if (k) {
+		if (k)
 			fwrite(p + i, 1, k, to);
-			continue;
-		}
-		k = 1;
-		if (p[i] == '"' || p[i] == '\\')
-			fprintf(to, "\\%c", p[i]);
-		else if (p[i] < 0x20 || p[i] >= 0x7f)
-			fprintf(to, "\\u%04x", p[i]);
 		else
-			fputc(p[i], to);
+			put(to, p[i]);
 	}
+}
+
+void rc_put_json(FILE *to, const char *s, size_t n)
+{
+	fputc('"', to);
+	put_text(to, s, n, json_byte);
 	fputc('"', to);
 }
 
 void rc_put_html(FILE *to, const char *s, size_t n)
 {
-	const uint8_t *p = (const uint8_t *)s;
-
-	for (size_t i = 0, k; i < n; i += k) {
-		k = p[i] >= 0x80 ? utf8_len(p + i, n - i) : 0;
-		if (k) {
-			fwrite(p + i, 1, k, to);
-			continue;
-		}
-		k = 1;
-		switch (p[i]) {
-		case '&':
-			fputs("&amp;", to);
-			break;
-		case '<':
-			fputs("&lt;", to);
-			break;
-		case '>':
-			fputs("&gt;", to);
-			break;
-		case '"':
-			fputs("&quot;", to);
-			break;
-		case '\'':
-			fputs("&#39;", to);
-			break;
-		default:
-			if (p[i] < 0x20 || p[i] >= 0x7f)
-				fprintf(to, "\\x%02x", p[i]);
-			else
-				fputc(p[i], to);
-		}
-	}
+	put_text(to, s, n, html_byte);
 }
 
 void rc_put_time(FILE *to, int64_t ns)

@@ -827,6 +827,52 @@ static inline void server_std(int lfd, const struct io *io)
 	free(s);
 }
 
+/* Three exchanges whose bodies of n bytes, both ways, move by the call under test: out(s, i) sends
+ * fill(.., n, i), in(s) receives one. Heads go by read and write, and so does what follows: a body
+ * of the usual kind each way.
+ */
+struct bodies {
+	size_t n;
+	void (*out)(struct side *s, unsigned int i);
+	void (*in)(struct side *s);
+};
+
+static inline void client_bodies(const struct bodies *b)
+{
+	struct side *s = side_new(connect_lo(), true);
+	struct msg req, res;
+	char head[256];
+
+	for (unsigned int i = 0; i < 3; i++) {
+		send_all(s, &io_plain, head, req_head(&req, head, sizeof(head), i, b->n, b->n));
+		b->out(s, i);
+		if (!recv_head(s, &res))
+			die("no response");
+		b->in(s);
+		tell_txn(s, &req, &res, "ok");
+	}
+	ask(s, &io_plain, 3, 10, 100);
+	finish(s);
+}
+
+static inline void server_bodies(int lfd, const struct bodies *b)
+{
+	struct side *s = side_new(accept_on(lfd), false);
+	struct msg req, res;
+	char head[256];
+
+	for (unsigned int i = 0; i < 3; i++) {
+		if (!recv_head(s, &req))
+			die("no request");
+		b->in(s);
+		send_all(s, &io_plain, head, res_head(&res, head, sizeof(head), 200, b->n));
+		b->out(s, i);
+		tell_txn(s, &req, &res, "ok");
+	}
+	serve(s, &io_plain);
+	finish(s);
+}
+
 /* Defines main() of a program that is client_std and server_std over two calls. */
 #define MAIN_STD(tx_fn, rx_fn)							\
 	static const struct io io_std = { tx_fn, rx_fn };			\

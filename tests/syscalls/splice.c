@@ -41,40 +41,16 @@ static void body_in(struct side *s)
 	close(p[1]);
 }
 
+static const struct bodies bodies = { BODY, body_out, body_in };
+
 static void client(void)
 {
-	struct side *s = side_new(connect_lo(), true);
-	struct msg req, res;
-	char head[256];
-
-	for (unsigned int i = 0; i < 3; i++) {
-		send_all(s, &io_plain, head, req_head(&req, head, sizeof(head), i, BODY, BODY));
-		body_out(s, i);
-		if (!recv_head(s, &res))
-			die("no response");
-		body_in(s);
-		tell_txn(s, &req, &res, "ok");
-	}
-	ask(s, &io_plain, 3, 10, 100);
-	finish(s);
+	client_bodies(&bodies);
 }
 
 static void server(int lfd)
 {
-	struct side *s = side_new(accept_on(lfd), false);
-	struct msg req, res;
-	char head[256];
-
-	for (unsigned int i = 0; i < 3; i++) {
-		if (!recv_head(s, &req))
-			die("no request");
-		body_in(s);
-		send_all(s, &io_plain, head, res_head(&res, head, sizeof(head), 200, BODY));
-		body_out(s, i);
-		tell_txn(s, &req, &res, "ok");
-	}
-	serve(s, &io_plain);
-	finish(s);
+	server_bodies(lfd, &bodies);
 }
 
 int main(int argc, char **argv)

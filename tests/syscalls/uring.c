@@ -9,8 +9,9 @@
 static struct ring ring;
 static char body[BODY];
 
-static void body_out(struct side *s)
+static void body_out(struct side *s, unsigned int i)
 {
+	fill(body, BODY, i);
 	for (size_t left = BODY; left;) {
 		int r;
 
@@ -33,43 +34,18 @@ static void body_in(struct side *s)
 	moved_gap(s, RX, BODY, "io_uring", "bypass");
 }
 
+static const struct bodies bodies = { BODY, body_out, body_in };
+
 static void client(void)
 {
-	struct side *s = side_new(connect_lo(), true);
-	struct msg req, res;
-	char head[256];
-
 	if (!ring_open(&ring))
 		die("io_uring_setup");
-	for (unsigned int i = 0; i < 3; i++) {
-		fill(body, BODY, i);
-		send_all(s, &io_plain, head, req_head(&req, head, sizeof(head), i, BODY, BODY));
-		body_out(s);
-		if (!recv_head(s, &res))
-			die("no response");
-		body_in(s);
-		tell_txn(s, &req, &res, "ok");
-	}
-	ask(s, &io_plain, 3, 10, 100);
-	finish(s);
+	client_bodies(&bodies);
 }
 
 static void server(int lfd)
 {
-	struct side *s = side_new(accept_on(lfd), false);
-	struct msg req, res;
-	char head[256];
-
-	for (unsigned int i = 0; i < 3; i++) {
-		if (!recv_head(s, &req))
-			die("no request");
-		body_in(s);
-		send_all(s, &io_plain, head, res_head(&res, head, sizeof(head), 200, BODY));
-		body_out(s);
-		tell_txn(s, &req, &res, "ok");
-	}
-	serve(s, &io_plain);
-	finish(s);
+	server_bodies(lfd, &bodies);
 }
 
 int main(int argc, char **argv)
