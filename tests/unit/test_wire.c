@@ -9,10 +9,12 @@
 #include "tests/lib/tap.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -707,6 +709,86 @@ static void test_corrupt(bool ng)
 	ok(odd > 100, "and %d of them were errors", odd);
 }
 
+/* ---- captures from the world, cut ------------------------------------------------------------ */
+
+/* Up to this size a capture is cut at every byte, beyond at CUTS_SOME places; all of them: with
+ * OSP_CUTS=all in the environment every byte up to 64 KiB, and CUTS_MANY places beyond.
+ */
+#define CUTS_EACH 700
+#define CUTS_SOME 20
+#define CUTS_MANY 4000
+
+struct cuts {
+	int bad, captures;
+	uint64_t n;
+	size_t each, some;
+};
+
+/* Whatever is cut off: an end or an error, sums that close, and no transaction that is not in the
+ * whole of it.
+ */
+static void cut_capture(struct cuts *cuts, const char *name, const uint8_t *p, size_t n)
+{
+	uint64_t packets_all, seen;
+	uint32_t all, txns;
+	size_t tries = n <= cuts->each ? n : cuts->some, i;
+	int err = read_file(p, n, &all, &packets_all);
+
+	cuts->captures++;
+	if (err != -ENODATA) {
+		cuts->bad++;
+		printf("# %s: %d\n", name, err);
+	}
+	for (i = 0; i < tries; i++) {
+		size_t cut = tries == n ? i : rng((uint32_t)n);
+
+		err = read_file(p, cut, &txns, &seen);
+		cuts->n++;
+		if ((err != -ENODATA && err != -EPROTO) || txns > all || seen > packets_all) {
+			cuts->bad++;
+			printf("# %s cut at %zu: %d, %u transactions of %u\n", name, cut, err, txns,
+			       all);
+		}
+	}
+}
+
+static void test_cut_corpus(void)
+{
+	static uint8_t capture[8u << 20];
+	const char *base = getenv("OSP_SHARED"), *how = getenv("OSP_CUTS");
+	bool every = how && !strcmp(how, "all");
+	struct cuts cuts = { .each = every ? 65536 : CUTS_EACH,
+			     .some = every ? CUTS_MANY : CUTS_SOME };
+	struct rusage before, after;
+	struct dirent *de;
+	char path[4096];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%s/corpora/wire", base ? base : "../shared");
+	dir = opendir(path);
+	if (!dir) {
+		tap_skip("captures from the world, cut", "they are not here");
+		return;
+	}
+	getrusage(RUSAGE_SELF, &before);
+	while ((de = readdir(dir))) {
+		int fd = openat(dirfd(dir), de->d_name, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, capture, sizeof(capture));
+
+		if (n > 0)
+			cut_capture(&cuts, de->d_name, capture, (size_t)n);
+		if (fd >= 0)
+			close(fd);
+	}
+	closedir(dir);
+	getrusage(RUSAGE_SELF, &after);
+	eq_int(cuts.bad, 0, "%d captures cut at %llu places: an end or an error, nothing made up",
+	       cuts.captures, (unsigned long long)cuts.n);
+	/* The address sanitizer keeps up to 256 MiB of what was given back. */
+	ok(after.ru_maxrss - before.ru_maxrss < 384l << 10, "in %ld MiB",
+	   (after.ru_maxrss - before.ru_maxrss) >> 10);
+}
+
 int main(void)
 {
 	int err = dup(2), null = open("/dev/null", O_WRONLY);
@@ -725,6 +807,7 @@ int main(void)
 	test_cut_gz();
 	test_corrupt(false);
 	test_corrupt(true);
+	test_cut_corpus();
 	dup2(err, 2);
 	close(err);
 	close(null);
