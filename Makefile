@@ -220,10 +220,11 @@ $(O)/fuzz/obj/%.o: %.c Makefile
 	$(call msg,FUZZCC,$@)
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) $(WARN) -MMD -MP -c $< -o $@
 
+$(filter $(O)/fuzz/fuzz_recon%,$(fuzz_bin)): $(recon_src:%.c=$(O)/fuzz/obj/%.o)
 $(O)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(fuzz_obj)
 	@mkdir -p $(@D)
 	$(call msg,LINK,$@)
-	$(Q)$(CLANG) $(FUZZ_CFLAGS) $(WARN) -fsanitize=fuzzer -o $@ $^ -pthread $(LIBS) -ldl
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) $(WARN) -fsanitize=fuzzer -o $@ $^ -pthread $(LIBS) -ldl -lm
 
 fuzz: $(fuzz_bin)
 	@for f in $(fuzz_bin); do \

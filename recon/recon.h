@@ -351,7 +351,8 @@ static inline struct rc_row *rc_rows(const struct rc_model *m, int s, uint32_t c
 	const struct rc_conn *conn = &m->net.conn[c];
 
 	*n = conn[1].first[s] - conn->first[s];
-	return m->side[s].row + conn->first[s];
+	/* A side without any rows has no array, either. */
+	return *n ? m->side[s].row + conn->first[s] : NULL;
 }
 
 /* ---- names.c -------------------------------------------------------------------------------- */

@@ -121,7 +121,7 @@ static int name_index(const struct rc_js_str *str, const char *(*name)(int), int
 		const char *s = name(i);
 		uint32_t k = 0;
 
-		while (k < str->n && s[k] == str->p[k])
+		while (k < str->n && s[k] && s[k] == str->p[k])
 			k++;
 		if (k == str->n && !s[k])
 			return i;

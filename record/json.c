@@ -357,12 +357,13 @@ static void put_text(struct jw *w, const uint8_t *p, size_t n)
  */
 static inline int put_short(struct jw *w, const uint8_t *p, size_t n)
 {
-	char *out = w->buf + w->len + 1;
 	uint64_t x, marks = 0;
+	char *out;
 	size_t i;
 
 	if (n < 8 || n > 256 || w->len + n + 2 > w->cap)
 		return 0;
+	out = w->buf + w->len + 1;
 	for (i = 0; i + 8 <= n; i += 8) {
 		x = load8(p + i);
 		marks |= special8(x);

@@ -239,7 +239,7 @@ static void test_round_trip(void)
  */
 static void test_damage(void)
 {
-	static const char bent[] = "{}[]\",:\\u0-9e\xff";
+	static const char bent[] = "{}[]\",:\\u0-9e\xff\0";
 	char buf[4096];
 	size_t n = written(buf, sizeof(buf) - RC_JS_PAD);
 	struct rc_rec rr = { 0 };
@@ -311,7 +311,7 @@ static bool both_ways(struct rc_rec rr[2], const char *line, size_t n)
 
 static void test_both_ways(void)
 {
-	static const char bent[] = "{}[]\",:\\u0-9e\xff";
+	static const char bent[] = "{}[]\",:\\u0-9e\xff\0";
 	static const char *const lines[] = {
 		"{\"schema\":\"osprey/1\",\"kind\":\"connection\",\"vantage\":\"wire\",\"id\":"
 		"\"00112233445566778899AABBccddeeff\",\"seq\":3,\"ts\":\"2026-01-01T00:00:00.5Z\","
