@@ -3,6 +3,7 @@
 #
 #   BPF=0                   without kernel programs: no clang, bpftool, libbpf needed
 #   KAFKA=0                 without the kafka sink; so by itself where librdkafka is missing
+#   BROTLI=0                without decoding of br bodies; so by itself where libbrotlidec is missing
 #   PCAP=0                  without capture from interfaces; so by itself where libpcap is missing
 #   SAN=address,undefined   with sanitizers, into build/san
 #   V=1                     show commands
@@ -39,6 +40,9 @@ LLHTTP_INC ?= /usr/share/include/llhttp
 ifeq ($(origin KAFKA),undefined)
 KAFKA := $(shell $(PKG_CONFIG) --exists rdkafka 2>/dev/null && echo 1 || echo 0)
 endif
+ifeq ($(origin BROTLI),undefined)
+BROTLI := $(shell $(PKG_CONFIG) --exists libbrotlidec 2>/dev/null && echo 1 || echo 0)
+endif
 ifeq ($(origin PCAP),undefined)
 PCAP := $(shell $(PKG_CONFIG) --exists libpcap 2>/dev/null && echo 1 || echo 0)
 endif
@@ -49,7 +53,8 @@ msg = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2:$(O)/%=%)')
 WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
 	-Wimplicit-fallthrough -Wpointer-arith -Wno-unused-parameter
 OSP_CPPFLAGS := -D_GNU_SOURCE -DOSP_VERSION='"$(VERSION)"' -DOSP_HAVE_BPF=$(BPF) \
-	-DOSP_HAVE_KAFKA=$(KAFKA) -DOSP_HAVE_PCAP=$(PCAP) -I. -I$(O) -isystem $(LLHTTP_INC)
+	-DOSP_HAVE_KAFKA=$(KAFKA) -DOSP_HAVE_PCAP=$(PCAP) \
+	-DOSP_HAVE_BROTLI=$(BROTLI) -I. -I$(O) -isystem $(LLHTTP_INC)
 OSP_CFLAGS := -std=gnu11 -O2 -g $(WARN) $(if $(WERROR),-Werror) -fno-strict-aliasing -fvisibility=hidden
 OSP_LDFLAGS := -pthread
 ifneq ($(SAN),)
@@ -59,6 +64,9 @@ endif
 LIBS := $(shell $(PKG_CONFIG) --libs libxxhash libmd libzstd zlib 2>/dev/null || echo -lxxhash -lmd -lzstd -lz)
 ifneq ($(KAFKA),0)
 LIBS += $(shell $(PKG_CONFIG) --libs rdkafka 2>/dev/null || echo -lrdkafka)
+endif
+ifneq ($(BROTLI),0)
+LIBS += $(shell $(PKG_CONFIG) --libs libbrotlidec 2>/dev/null || echo -lbrotlidec)
 endif
 ifneq ($(PCAP),0)
 LIBS += $(shell $(PKG_CONFIG) --libs libpcap 2>/dev/null || echo -lpcap)
@@ -247,7 +255,7 @@ check-layers:
 # ---- on this machine -------------------------------------------------------------------------
 # Debian and Ubuntu. What the tests add is in deps-test.
 DEPS := gcc make pkg-config libc6-dev libxxhash-dev libmd-dev node-llhttp zlib1g-dev libzstd-dev \
-	librdkafka-dev libpcap-dev $(if $(filter 0,$(BPF)),,clang bpftool libbpf-dev libelf-dev)
+	librdkafka-dev libpcap-dev libbrotli-dev $(if $(filter 0,$(BPF)),,clang bpftool libbpf-dev libelf-dev)
 DEPS_TEST := curl nginx-light wrk nodejs python3 python3-jsonschema iproute2 procps util-linux \
 	libclang-rt-dev nftables ethtool tcpdump kcat openssl zstd gzip default-jre-headless maven \
 	tshark libsqlite3-dev logrotate apache2-bin

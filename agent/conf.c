@@ -25,6 +25,8 @@ static const struct row table[] = {
 	{ "headers", FLAG, 0, 0, AT(trk.headers), 0, 0, NULL, "keep headers in records" },
 	{ "body", SIZE32, 0, 0, AT(trk.body), 0, 64 << 20, "SIZE",
 	  "keep so much of each body (default 0)" },
+	{ "decode", FLAG, 0, 0, AT(trk.decode), 0, 0, NULL,
+	  "keep bodies without their gzip, deflate, br or zstd" },
 	{ "redact", STR, 0, 0, AT(trk.redact), 0, 0, "NAME,...",
 	  "headers whose values are not kept (default: Authorization,\n"
 	  "Proxy-Authorization, Cookie, Set-Cookie, X-Api-Key)" },
@@ -454,6 +456,10 @@ int osp_conf_read(struct osp_conf *conf, int argc, char **argv)
 	if (!!conf->replay + conf->synthetic + !!conf->source > 1) {
 		osp_err("--replay, --synthetic and --source exclude each other");
 		return OSP_EXIT_USAGE;
+	}
+	if (conf->trk.decode && !conf->trk.body) {
+		osp_err("--decode is for bodies that are kept: --body=SIZE says how much");
+		return osp_conf_fault(conf, "decode");
 	}
 	conf->bpf.filter = &conf->filter;
 	/* What a body holds that is to be kept only the parser knows. */

@@ -11,6 +11,7 @@
 
 #include "agent/base/list.h"
 #include "agent/base/mem.h"
+#include "agent/decode.h"
 #include "agent/stream.h"
 #include "agent/tracker.h"
 #include "agent/txn.h"
@@ -113,6 +114,7 @@ struct osp_tracker {
 	struct osp_rec_header rec_header[OSP_ENDS][OSP_HEADERS_MAX];
 	struct osp_rec_gap gap[OSP_DIRS][OSP_GAPS_KEPT + OSP_CAUSE_MAX + 1];
 	struct osp_record rec;
+	struct osp_decoder *dec;	/* NULL: bodies stay coded */
 };
 
 static inline void osp_trk_count(struct osp_tracker *trk, enum osp_st id, int64_t n)

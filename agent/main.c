@@ -2,6 +2,7 @@
 /* main.c: osprey-agent. What it was asked to do, and nothing else; the work is in run.c. */
 #include "agent/base/log.h"
 #include "agent/conf.h"
+#include "agent/decode.h"
 #include "agent/run.h"
 #include "sinks/osp_sink.h"
 
@@ -9,9 +10,9 @@
 
 static int version(void)
 {
-	printf("osprey-agent %s (event ABI %d, record %s, sink ABI %u, kernel programs %s)\n",
-	       OSP_VERSION, OSP_EV_ABI, OSP_RECORD_SCHEMA, OSP_SINK_ABI,
-	       OSP_HAVE_BPF ? "built in" : "left out");
+	printf("osprey-agent %s (event ABI %d, record %s, sink ABI %u, kernel programs %s, "
+	       "decodes %s)\n", OSP_VERSION, OSP_EV_ABI, OSP_RECORD_SCHEMA, OSP_SINK_ABI,
+	       OSP_HAVE_BPF ? "built in" : "left out", osp_decoder_codings());
 	return OSP_EXIT_OK;
 }
 

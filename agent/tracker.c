@@ -615,7 +615,8 @@ int osp_tracker_new(struct osp_tracker **out, const struct osp_tracker_conf *con
 	trk->bucket = osp_mem_zalloc(BUCKETS_MIN * sizeof(*trk->bucket));
 	trk->grave = osp_mem_zalloc(OSP_GRAVES * sizeof(*trk->grave));
 	if (!trk->bucket || !trk->grave || set_redact(trk, conf->redact) ||
-	    osp_procs_init(&trk->procs, OSP_PROC_MAX))
+	    osp_procs_init(&trk->procs, OSP_PROC_MAX) ||
+	    (conf->decode && conf->body && osp_decoder_new(&trk->dec, conf->body)))
 		goto out;
 	*out = trk;
 	return 0;
@@ -672,5 +673,6 @@ void osp_tracker_free(struct osp_tracker *trk)
 	osp_mem_free(trk->bucket);
 	osp_mem_free(trk->grave);
 	osp_mem_free(trk->redact);
+	osp_decoder_free(trk->dec);
 	osp_mem_free(trk);
 }

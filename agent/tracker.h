@@ -24,6 +24,7 @@ struct osp_tracker_conf {
 	uint64_t conn_interval_ns;	/* connection records of running ones; 0: only when they end */
 	uint32_t max_head;		/* longest head; default 256 KiB */
 	uint32_t body;			/* bytes of each body kept in the record; default 0 */
+	bool decode;			/* ... without its content codings */
 	uint64_t skip_from;		/* so much that nobody keeps is not asked of the source; default 64 KiB, 0 never */
 	bool headers;			/* keep headers */
 	bool connections;		/* make connection records */

@@ -115,6 +115,39 @@ static void rec_timing(struct osp_txn *txn, struct osp_record *rec)
 	rec->duration_ns = (int64_t)(last - req->ts0);
 }
 
+/* What was kept of a body, without its codings if that was asked for and can be done. */
+static void rec_body(struct osp_txn *txn, int kind, struct osp_record *rec)
+{
+	const struct osp_half *half = &txn->half[kind];
+	struct osp_rec_msg *msg = &rec->msg[kind];
+	struct osp_decoder *dec = txn->conn->trk->dec;
+	struct osp_slice *body = &rec->str[OSP_S_REQ_BODY + kind];
+	struct osp_slice codings = rec->str[kind == OSP_REQ ? OSP_S_REQ_CONTENT_ENCODING :
+							    OSP_S_RES_CONTENT_ENCODING];
+	struct osp_decoded res;
+
+	if (!half->kept.n)
+		return;
+	*body = osp_slice(half->kept.p, half->kept.n);
+	if (!dec || !codings.n)
+		return;
+	msg->decode = half->codings ? OSP_DEC_UNKNOWN : OSP_DEC_NONE;
+	if (kind == OSP_RES && half->status == 206)
+		msg->decode = OSP_DEC_RANGE;
+	if (msg->decode)
+		return;
+	osp_decode(dec, kind, codings, *body, half->done && half->kept.n == half->body, &res);
+	msg->decode = res.how;
+	msg->coding_n = res.coding_n;
+	memcpy(msg->coding, res.coding, sizeof(msg->coding));
+	rec->flags |= res.cut ? OSP_RF_TRUNCATED : 0;
+	rec->anomalies |= res.odd || res.how == OSP_DEC_BAD ? OSP_RA_BAD_CODING : 0;
+	if (res.how != OSP_DEC_DONE)
+		return;
+	msg->captured_bytes = body->n;
+	*body = res.data;
+}
+
 static void make_record(struct osp_txn *txn, enum osp_outcome outcome)
 {
 	struct osp_conn *conn = txn->conn;
@@ -150,14 +183,13 @@ static void make_record(struct osp_txn *txn, enum osp_outcome outcome)
 		rec->str[OSP_S_HTTP_VERSION + i] = kept_slice(txn, txn->off[i], txn->len[i]);
 	for (i = 0; i < OSP_ENDS; i++) {
 		rec_half(txn, i, ts, &rec->msg[i]);
-		if (txn->half[i].kept.n)
-			rec->str[OSP_S_REQ_BODY + i] = osp_slice(txn->half[i].kept.p,
-								 txn->half[i].kept.n);
+		rec_body(txn, i, rec);
 	}
 	rec_timing(txn, rec);
 	conn->txn_made++;
 	osp_trk_count(trk, OSP_ST_REC_TRANSACTION, 1);
 	trk->fn(trk->ctx, rec);
+	osp_decoder_relax(trk->dec);
 	if (proc != who->proc)
 		osp_proc_put(proc);
 }
@@ -401,6 +433,7 @@ static int keep_msg(struct osp_txn *txn, const struct osp_msg *msg)
 	half->status = msg->status;
 	half->head_bytes = msg->head_bytes;
 	half->has_cl = msg->has_cl;
+	half->codings = msg->codings;
 	half->content_length = msg->content_length;
 	half->pos = msg->pos;
 	half->ts0 = msg->seg.ts;

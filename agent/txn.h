@@ -29,6 +29,7 @@ struct osp_half {
 	bool gap;		/* bytes of it are missing */
 	bool has_cl;
 	bool hashed;
+	bool codings;		/* more of them than the string tells */
 	uint16_t status;
 	uint32_t head_bytes;
 	uint32_t header_off, header_n;	/* struct osp_kept_header[] in the transaction's strings */

@@ -620,7 +620,24 @@ static void put_header(struct jw *w, const struct osp_rec_msg *msg)
 	close_array(w, o);
 }
 
-static void put_body(struct jw *w, struct osp_slice body)
+static void put_decoded(struct jw *w, const struct osp_rec_msg *msg, uint32_t n)
+{
+	struct jw_open o;
+
+	if (msg->decode > OSP_DEC_DONE)
+		F_NAME(w, "undecoded", osp_undecoded_name(msg->decode));
+	if (msg->decode != OSP_DEC_DONE)
+		return;
+	o = OPEN(w, "decoded");
+	for (int i = 0; i < msg->coding_n && i < OSP_CODINGS_MAX; i++) {
+		LIT(w, ",");
+		put_name(w, osp_coding_name(msg->coding[i]));
+	}
+	close_array(w, o);
+	F_U64(w, "decoded_bytes", n);
+}
+
+static void put_body(struct jw *w, const struct osp_rec_msg *msg, struct osp_slice body)
 {
 	const uint8_t *p = (const uint8_t *)body.p;
 	size_t n;
@@ -638,7 +655,8 @@ static void put_body(struct jw *w, struct osp_slice body)
 		w->len += n;
 		LIT(w, "\"");
 	}
-	F_U64(w, "captured_bytes", body.n);
+	F_U64(w, "captured_bytes", msg->decode == OSP_DEC_DONE ? msg->captured_bytes : body.n);
+	put_decoded(w, msg, body.n);
 	LIT(w, "}");
 }
 
@@ -695,7 +713,7 @@ static void put_request(struct jw *w, const struct osp_record *rec)
 	F_STR(w, "content_type", str[OSP_S_REQ_CONTENT_TYPE]);
 	put_place(w, msg);
 	put_header(w, msg);
-	put_body(w, str[OSP_S_REQ_BODY]);
+	put_body(w, msg, str[OSP_S_REQ_BODY]);
 	close_object(w, o);
 }
 
@@ -725,7 +743,7 @@ static void put_response(struct jw *w, const struct osp_record *rec)
 	F_STR(w, "content_type", str[OSP_S_RES_CONTENT_TYPE]);
 	put_place(w, msg);
 	put_header(w, msg);
-	put_body(w, str[OSP_S_RES_BODY]);
+	put_body(w, msg, str[OSP_S_RES_BODY]);
 	close_object(w, o);
 }
 

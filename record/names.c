@@ -84,6 +84,24 @@ static const char *const flags[] = {
 static const char *const anomalies[] = {
 	"cl_te", "multiple_cl", "bare_lf", "space_before_colon", "obs_fold", "extra_bytes",
 	"bad_cl", "bad_chunk", "bad_head", "te_not_chunked", "leading_blank", "http09",
+	"bad_coding",
+};
+
+static const char *const codings[] = {
+	[0] = "unknown",
+	[OSP_CODING_GZIP] = "gzip",
+	[OSP_CODING_DEFLATE] = "deflate",
+	[OSP_CODING_BR] = "br",
+	[OSP_CODING_ZSTD] = "zstd",
+};
+
+static const char *const undecoded[] = {
+	[OSP_DEC_NONE] = "unknown",
+	[OSP_DEC_DONE] = "unknown",
+	[OSP_DEC_BAD] = "bad_data",
+	[OSP_DEC_UNKNOWN] = "unknown_coding",
+	[OSP_DEC_RANGE] = "range",
+	[OSP_DEC_NOMEM] = "no_memory",
 };
 
 _Static_assert(COUNT(outcomes) == OSP_OUT_MAX, "an outcome has no name");
@@ -93,7 +111,9 @@ _Static_assert(COUNT(roles) == OSP_ROLE_MAX, "a role has no name");
 _Static_assert(COUNT(roles_from) == OSP_FROM_MAX, "a role's evidence has no name");
 _Static_assert(COUNT(kinds) == OSP_REC_KIND_MAX, "a kind has no name");
 _Static_assert(OSP_RF_ONE_WAY == 1u << (COUNT(flags) - 1), "a flag has no name");
-_Static_assert(OSP_RA_HTTP09 == 1u << (COUNT(anomalies) - 1), "an anomaly has no name");
+_Static_assert(OSP_RA_BAD_CODING == 1u << (COUNT(anomalies) - 1), "an anomaly has no name");
+_Static_assert(COUNT(codings) == OSP_CODING_MAX, "a coding has no name");
+_Static_assert(COUNT(undecoded) == OSP_DEC_MAX, "a reason has no name");
 
 static const char *name_of(const char *const *names, int count, int i)
 {
@@ -138,4 +158,14 @@ const char *osp_flag_name(int bit)
 const char *osp_anomaly_name(int bit)
 {
 	return name_of(anomalies, COUNT(anomalies), bit);
+}
+
+const char *osp_coding_name(int coding)
+{
+	return name_of(codings, COUNT(codings), coding);
+}
+
+const char *osp_undecoded_name(int decode)
+{
+	return name_of(undecoded, COUNT(undecoded), decode);
 }

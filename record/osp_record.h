@@ -73,6 +73,7 @@ enum osp_outcome {
 #define OSP_RA_TE_NOT_CHUNKED (1u << 9)
 #define OSP_RA_LEADING_BLANK (1u << 10)
 #define OSP_RA_HTTP09 (1u << 11)
+#define OSP_RA_BAD_CODING (1u << 12)
 
 /* Strings of a record, by place. Append only. */
 enum osp_rec_str {
@@ -110,7 +111,7 @@ enum osp_rec_str {
 	OSP_S_KERNEL,
 	OSP_S_BOOT_ID,
 	OSP_S_WHEN,		/* ledger records: "start", "interval", "exit" */
-	OSP_S_REQ_BODY,		/* kept bytes of the bodies */
+	OSP_S_REQ_BODY,		/* kept bytes of the bodies, decoded where osp_rec_msg.decode says so */
 	OSP_S_RES_BODY,
 	OSP_S_CLIENT_PATH,	/* unix sockets: what the ends are bound to; "@" begins an abstract name */
 	OSP_S_SERVER_PATH,
@@ -139,6 +140,27 @@ struct osp_rec_header {
 
 #define OSP_INTERIM_MAX 8
 
+/* What became of a kept body's content codings. */
+enum osp_decode {
+	OSP_DEC_NONE = 0,	/* not asked for, or there are none */
+	OSP_DEC_DONE,		/* the string is what came out */
+	OSP_DEC_BAD,		/* the string is what was sent, for these reasons: */
+	OSP_DEC_UNKNOWN,	/* a coding that is not built in, too many, or in several fields */
+	OSP_DEC_RANGE,		/* 206: a piece of something coded */
+	OSP_DEC_NOMEM,
+	OSP_DEC_MAX
+};
+
+enum osp_coding {
+	OSP_CODING_GZIP = 1,
+	OSP_CODING_DEFLATE,
+	OSP_CODING_BR,
+	OSP_CODING_ZSTD,
+	OSP_CODING_MAX
+};
+
+#define OSP_CODINGS_MAX 3	/* nested ones that are taken off */
+
 struct osp_rec_msg {
 	uint32_t has;
 	uint32_t head_bytes;		/* start line to empty line inclusive */
@@ -151,8 +173,11 @@ struct osp_rec_msg {
 	uint16_t status;		/* response */
 	uint16_t interim[OSP_INTERIM_MAX];
 	uint8_t interim_n;
-	uint8_t pad[5];
+	uint8_t decode;			/* enum osp_decode */
+	uint8_t coding_n;		/* DONE: codings taken off, as Content-Encoding has them */
+	uint8_t coding[OSP_CODINGS_MAX];	/* enum osp_coding */
 	uint32_t header_n;		/* 0 with header NULL: not kept */
+	uint32_t captured_bytes;	/* DONE: bytes of the body that were kept and decoded */
 	const struct osp_rec_header *header;
 };
 
@@ -274,6 +299,8 @@ const char *osp_role_from_name(int from);
 const char *osp_kind_name(int kind);
 const char *osp_flag_name(int bit);		/* of OSP_RF_*, by bit number */
 const char *osp_anomaly_name(int bit);		/* of OSP_RA_*, by bit number */
+const char *osp_coding_name(int coding);
+const char *osp_undecoded_name(int decode);	/* why not: of enum osp_decode from OSP_DEC_BAD on */
 
 /* The record as one JSON object without newline. Returns the length it has; when that is more
  * than cap, what stands in buf is cut and of no use. See docs/record.md.

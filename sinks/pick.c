@@ -31,7 +31,8 @@ struct osp_pick {
 		"http." half ".tcp_seq", "http." half ".tcp_end", "http." half ".start_ns",        \
 		"http." half ".end_ns", "http." half ".digest", "http." half ".header",            \
 		"http." half ".body.encoding", "http." half ".body.data",                          \
-		"http." half ".body.captured_bytes"
+		"http." half ".body.captured_bytes", "http." half ".body.decoded",                 \
+		"http." half ".body.decoded_bytes", "http." half ".body.undecoded"
 #define STREAM(dir)                                                                                \
 	dir ".bytes", dir ".seen_bytes", dir ".captured_bytes", dir ".gap_bytes",                  \
 		dir ".overlap_bytes", dir ".gaps"

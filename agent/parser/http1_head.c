@@ -314,6 +314,8 @@ static void header_add(struct osp_msg *msg, struct osp_slice name, struct osp_sl
 	} else if (slice_is(name, "content-type")) {
 		lift(msg, req ? OSP_S_REQ_CONTENT_TYPE : OSP_S_RES_CONTENT_TYPE, v);
 	} else if (slice_is(name, "content-encoding")) {
+		msg->codings |= msg->str[STR(req ? OSP_S_REQ_CONTENT_ENCODING :
+						   OSP_S_RES_CONTENT_ENCODING)].p != NULL;
 		lift(msg, req ? OSP_S_REQ_CONTENT_ENCODING : OSP_S_RES_CONTENT_ENCODING, v);
 	} else if (slice_is(name, "upgrade")) {
 		each_element(msg, v, upgrade);
@@ -473,7 +475,7 @@ static void forget_headers(struct osp_msg *msg)
 	memset(msg->str, 0, sizeof(msg->str));
 	msg->header_n = 0;
 	msg->has_cl = msg->cl_bad = msg->te = msg->te_chunked = false;
-	msg->expect = msg->websocket = msg->truncated = false;
+	msg->expect = msg->websocket = msg->truncated = msg->codings = false;
 	msg->content_length = 0;
 }
 

@@ -90,6 +90,7 @@ struct osp_msg {
 	bool expect;			/* Expect: 100-continue */
 	bool websocket;			/* Upgrade: websocket */
 	bool truncated;			/* more headers than OSP_HEADERS_MAX */
+	bool codings;			/* Content-Encoding in several fields: not all in str */
 	uint16_t status;
 	uint32_t anomalies;		/* OSP_RA_* */
 	uint32_t head_bytes;

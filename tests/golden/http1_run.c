@@ -41,7 +41,7 @@ struct hcase {
 	struct osp_tracker_conf conf;
 	char redact[128];
 	int ending;
-	bool mid, whole_only, no_gap, open;
+	bool mid, whole_only, no_gap, open, needs_br;
 };
 
 struct how {
@@ -176,6 +176,10 @@ static void directive(struct hcase *c, const char *s)
 		c->conf.max_head = (uint32_t)strtoul(arg, NULL, 10);
 	else if (starts(s, "body", &arg))
 		c->conf.body = (uint32_t)strtoul(arg, NULL, 10);
+	else if (starts(s, "decode", &arg))
+		c->conf.decode = true;
+	else if (starts(s, "needs br", &arg))
+		c->needs_br = true;
 	else if (starts(s, "redact", &arg))
 		snprintf(c->redact, sizeof(c->redact), "%s", arg);
 	else {
@@ -383,6 +387,17 @@ static const struct {
 	{ "req-body", OSP_S_REQ_BODY }, { "trace", OSP_S_TRACEPARENT }, { "rid", OSP_S_REQUEST_ID },
 };
 
+/* "gzip,br", or "!" and why they are still on it. */
+static void say_decoded(struct out *o, const struct osp_rec_msg *m)
+{
+	int i;
+
+	if (m->decode > OSP_DEC_DONE)
+		say(o, "!%s", osp_undecoded_name(m->decode));
+	for (i = 0; i < m->coding_n; i++)
+		say(o, i ? ",%s" : "%s", osp_coding_name(m->coding[i]));
+}
+
 static void say_cl(struct out *o, const struct osp_rec_msg *m)
 {
 	if (m->has & OSP_MH_CONTENT_LENGTH)
@@ -420,6 +435,10 @@ static bool say_key(struct out *o, const struct osp_record *r, const char *key)
 		say_cl(o, &r->msg[OSP_RES]);
 	else if (!strcmp(key, "req-cl"))
 		say_cl(o, &r->msg[OSP_REQ]);
+	else if (!strcmp(key, "decoded"))
+		say_decoded(o, &r->msg[OSP_RES]);
+	else if (!strcmp(key, "req-decoded"))
+		say_decoded(o, &r->msg[OSP_REQ]);
 	else if (!strcmp(key, "qb"))
 		say(o, "%" PRIu64, r->msg[OSP_REQ].body_bytes);
 	else if (!strcmp(key, "rb"))
@@ -472,6 +491,7 @@ static void digest_one(struct out *o, const struct osp_record *r)
 		say(o, " [%x %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %u-%u %" PRIx64 " h%u]", m->has,
 		    m->head_bytes, m->body_wire_bytes, m->body_bytes, m->content_length, m->tcp_seq,
 		    m->tcp_end, m->digest, m->header_n);
+		say_decoded(o, m);
 	}
 	for (k = 0; k < r->msg[OSP_RES].interim_n; k++)
 		say(o, " %u", r->msg[OSP_RES].interim[k]);
@@ -728,12 +748,18 @@ static const struct osp_record *find(const struct truth *t, int kind, uint32_t s
 	return NULL;
 }
 
+static bool begins(struct osp_slice whole, struct osp_slice part)
+{
+	return part.n <= whole.n && (!part.n || !memcmp(whole.p, part.p, part.n));
+}
+
 /* What is wrong with a record made under loss, beside those made without; NULL: nothing. A size
  * that is told of a complete message must be the right one; a pair must be one of those there are.
  */
 static const char *wrong(const struct truth *t, const struct osp_record *r)
 {
 	const struct osp_record *b[OSP_ENDS] = { NULL, NULL };
+	struct osp_slice w_body;
 	int k;
 
 	for (k = 0; k < OSP_ENDS; k++) {
@@ -745,6 +771,7 @@ static const char *wrong(const struct truth *t, const struct osp_record *r)
 		if (!b[k])
 			return "a message that never was";
 		w = &b[k]->msg[k];
+		w_body = b[k]->str[OSP_S_REQ_BODY + k];
 		if (m->head_bytes != w->head_bytes || m->status != w->status)
 			return "another head";
 		if ((m->has & w->has & OSP_MH_END) && (m->has & w->has & OSP_MH_BODY) &&
@@ -752,6 +779,8 @@ static const char *wrong(const struct truth *t, const struct osp_record *r)
 			return "a wrong size";
 		if ((m->has & w->has & OSP_MH_DIGEST) && m->digest != w->digest)
 			return "a wrong digest";
+		if (m->decode == w->decode && !begins(w_body, r->str[OSP_S_REQ_BODY + k]))
+			return "a body that is not the beginning of the one sent";
 	}
 	if (b[OSP_REQ] && b[OSP_RES] && b[OSP_REQ] != b[OSP_RES])
 		return "a wrong pair";
@@ -850,6 +879,10 @@ static void run_case(struct hcase *c, struct files *f)
 	if (!c->name[0])
 		return;
 	f->cases++;
+	if (c->needs_br && !OSP_HAVE_BROTLI) {
+		ok(true, "%s # SKIP built without br", c->name);
+		return;
+	}
 	if (c->redact[0])
 		c->conf.redact = c->redact;
 	rig_open(&rig, &c->conf);

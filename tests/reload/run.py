@@ -37,8 +37,8 @@ def write(path, *lines):
 
 # A good value for every setting that may stand in the file.
 EVERY = {
-	"sink": "null", "headers": "yes", "body": "1K", "redact": "Cookie", "no-connections": "no",
-	"ledger-interval": "10s", "connection-interval": "1m", "pid": "1", "follow": "yes",
+	"sink": "null", "headers": "yes", "body": "1K", "decode": "yes", "redact": "Cookie",
+	"no-connections": "no", "ledger-interval": "10s", "connection-interval": "1m", "pid": "1", "follow": "yes",
 	"comm": "nginx", "exe": "/bin/sh", "port": "80", "cidr": "10.0.0.0/8", "cgroup": "1",
 	"netns": "4026531840", "role": "server", "unix": "no", "capture": "auto", "ring-size": "16M",
 	"rings": "2", "capture-cap": "64K", "max-head": "64K", "max-connections": "1000", "memory": "64M",
@@ -84,6 +84,7 @@ def test_check(rig):
 			("a sink that is not there", "sink = nowhere", "nowhere"),
 			("a bad option of a sink", "sink = jsonl:colour=red", "colour"),
 			("a plugin that is not there", "sink = /no/such.so", "/no/such.so"),
+			("decoding what is not kept", "decode = yes", "--body=SIZE"),
 			("an address for metrics", "metrics = 8.8.8.8:80", "8.8.8.8"),
 			("a file that is not there", "exe = /no/such", "/no/such")):
 		write(conf, "# one", line)
@@ -92,6 +93,7 @@ def test_check(rig):
 	write(conf, "sink = null")
 	one_line("on the command line: one line, 2", 2, "nowhere", "--config", conf, "--sink", "nowhere")
 	one_line("a bad option: one line, 2", 2, "--port", "--config", conf, "--port", "x")
+	one_line("decoding what is not kept: one line, 2", 2, "--body=SIZE", "--decode")
 	one_line("a bad --synthetic: one line, 2", 2, "--synthetic", "--synthetic=colour=red")
 	out = os.path.join(rig.tmp, "not-made.jsonl")
 	T.eq((check("--sink", f"jsonl:path={out}")[0], os.path.exists(out)), (0, False),

@@ -95,6 +95,11 @@ static void fill_request(struct osp_record *rec)
 	STR(rec, OSP_S_TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
 	STR(rec, OSP_S_REQUEST_ID, "r-1");
 	STR(rec, OSP_S_REQ_BODY, "");
+	req->decode = OSP_DEC_DONE;
+	req->captured_bytes = 20;
+	req->coding_n = 2;
+	req->coding[0] = OSP_CODING_GZIP;
+	req->coding[1] = OSP_CODING_BR;
 }
 
 static void fill_response(struct osp_record *rec)
@@ -119,6 +124,7 @@ static void fill_response(struct osp_record *rec)
 	STR(rec, OSP_S_RES_CONTENT_ENCODING, "gzip");
 	STR(rec, OSP_S_RES_CONTENT_TYPE, "text/html");
 	STR(rec, OSP_S_RES_BODY, "\x1f\x8b\x08");
+	res->decode = OSP_DEC_BAD;
 }
 
 static struct osp_record full_transaction(void)
@@ -159,13 +165,15 @@ static const char full_transaction_json[] =
 	"\"content_length\":0,\"tcp_seq\":1234567,\"tcp_end\":1234647,\"start_ns\":0,\"end_ns\":0,"
 	"\"digest\":\"xxh64:ef46db3751d8e999\","
 	"\"header\":[[\"Host\",\"example.test\"],[\"Cookie\",\"<redacted 6 bytes>\"]],"
-	"\"body\":{\"encoding\":\"utf-8\",\"data\":\"\",\"captured_bytes\":0}},"
+	"\"body\":{\"encoding\":\"utf-8\",\"data\":\"\",\"captured_bytes\":20,"
+	"\"decoded\":[\"gzip\",\"br\"],\"decoded_bytes\":0}},"
 	"\"response\":{\"status_code\":200,\"reason\":\"OK\",\"interim\":[100,103],"
 	"\"head_bytes\":160,\"body_wire_bytes\":5005,\"body_bytes\":4990,"
 	"\"transfer_encoding\":\"chunked\",\"content_encoding\":\"gzip\","
 	"\"content_type\":\"text/html\",\"tcp_seq\":4294967295,\"tcp_end\":5164,"
 	"\"start_ns\":-1200000,\"end_ns\":1300000,"
-	"\"body\":{\"encoding\":\"base64\",\"data\":\"H4sI\",\"captured_bytes\":3}}},"
+	"\"body\":{\"encoding\":\"base64\",\"data\":\"H4sI\",\"captured_bytes\":3,"
+	"\"undecoded\":\"bad_data\"}}},"
 	"\"timing\":{\"ttfb_ns\":1200000,\"duration_ns\":1300000},"
 	"\"process\":{\"pid\":4242,\"tid\":4243,\"ns_pid\":17,"
 	"\"start_time\":\"2000-02-29T00:00:00.000000001Z\",\"comm\":\"nginx\","
