@@ -393,6 +393,7 @@ void osp_conn_record(struct osp_conn *conn, const struct osp_conn_totals *tot, c
 		     (conn->whole ? 0 : OSP_RF_MIDSTREAM) | (conn->ktls ? OSP_RF_KERNEL_TLS : 0) |
 		     (conn->copies ? OSP_RF_DUP_REMOVED : 0) |
 		     (conn->one_way ? OSP_RF_ONE_WAY : 0);
+	rec->anomalies = conn->anomalies;
 	rec->ts_ns = osp_trk_wall(trk, running ? trk->now : conn->seen);
 	osp_conn_rec(conn, rec);
 	proc = osp_proc_get(&trk->procs, conn->tgid);

@@ -55,6 +55,7 @@ struct osp_conn {
 	uint32_t turns;		/* highest seen */
 	uint32_t feed_turn;	/* of the bytes being fed */
 	uint32_t tgid, tid;	/* who last used it */
+	uint32_t anomalies;	/* of no transaction */
 	uint8_t mode;		/* enum osp_conn_mode */
 	uint8_t role, role_from, vantage;
 	uint8_t req_dir;	/* enum osp_dir of requests; OSP_DIR_NONE: not known */

@@ -55,6 +55,7 @@ static int start_parser(struct osp_conn *conn, int dir, const struct osp_parser 
 	}
 	memset(conn->state, 0, parser->size);
 	init.lost[!dir] = conn->strm[!dir].holed;
+	init.whole = conn->whole && !conn->strm[OSP_TX].holed && !conn->strm[OSP_RX].holed;
 	conn->parser = parser;
 	conn->proto = parser->name;
 	conn->mode = OSP_CM_PARSER;

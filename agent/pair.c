@@ -254,9 +254,11 @@ struct osp_txn *osp_pair_response(struct osp_pair *pair, uint32_t turn)
 		pair->unsync = false;
 		return txn;
 	}
-	/* One must be missing, or late: from now on turns pair. */
+	/* One must be missing, or late, or nobody asked: from now on turns pair. A hole in front of
+	 * a request shows with the request; without turns nothing shows.
+	 */
 	pair->unsync = true;
-	pair->lost = pair->lost || !pair->joined;
+	pair->lost = pair->lost || (!pair->joined && !turn);
 	pair->orphan_turn = turn;
 	return NULL;
 }

@@ -55,7 +55,7 @@ static void rec_half(struct osp_txn *txn, int kind, uint64_t ts, struct osp_rec_
 	out->tcp_seq = (uint32_t)half->pos;
 	out->start_ns = (int64_t)(half->ts0 - ts);
 	if (kind == OSP_RES) {
-		out->has |= OSP_MH_STATUS;
+		out->has |= half->status ? OSP_MH_STATUS : 0;	/* HTTP/0.9 has none */
 		out->status = half->status;
 		memcpy(out->interim, txn->interim, sizeof(out->interim));
 		out->interim_n = txn->interim_n;
@@ -660,8 +660,10 @@ static void on_note(void *ctx, int kind, uint32_t anomalies, uint32_t flags)
 	struct osp_conn *conn = ctx;
 	struct osp_txn *txn = conn->pair.cur[kind];
 
-	if (!txn)
+	if (!txn) {
+		conn->anomalies |= anomalies & OSP_RA_EXTRA_BYTES;
 		return;
+	}
 	txn->anomalies |= anomalies;
 	txn->flags |= flags;
 }

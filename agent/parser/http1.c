@@ -21,7 +21,8 @@ enum h1_state {
 	H1_CHUNK_END,	/* line end after a chunk's data */
 	H1_TRAILER,
 	H1_WAIT,	/* behind a CONNECT: the answer tells what this is */
-	H1_TUNNEL
+	H1_TUNNEL,
+	H1_OLD		/* behind a request of HTTP/0.9: nothing but an empty line belongs there */
 };
 
 struct h1_dir {
@@ -51,6 +52,8 @@ struct h1 {
 	struct h1_dir d[OSP_DIRS];
 	uint8_t req_dir;
 	bool expect;		/* the request under way waits for 100 (Continue) */
+	bool fresh;		/* no request yet, and all is there: it may be one of HTTP/0.9 */
+	bool old;		/* it was, and its answer has not begun */
 	bool maybe_head;	/* the response under way may answer a HEAD that we did not see */
 	bool off;		/* given up for lack of memory */
 };
@@ -119,6 +122,8 @@ static void bad_start(struct h1 *h, int kind)
 {
 	bool extra = h->host->bad(h->ctx, kind);
 
+	if (extra)
+		h->host->note(h->ctx, kind, OSP_RA_EXTRA_BYTES, 0);
 	to_resync(h, kind, extra);
 }
 
@@ -271,6 +276,103 @@ static void response_head(struct h1 *h, const struct osp_msg *msg)
 		frame_response(h, msg, ans);
 }
 
+/* ---- HTTP/0.9 (RFC 1945 4.1, 5.1): one line there, a body until the end back ------------------ */
+
+/* Takes the line if it is one of a simple request and complete; returns its bytes of p, or 0. */
+static uint32_t simple_request(struct h1 *h, int dir, const char *p, uint32_t n,
+			       const struct osp_seg *seg)
+{
+	struct h1_dir *d = &h->d[dir];
+	const char *nl = memchr(p, '\n', n);
+	uint32_t add = nl ? (uint32_t)(nl + 1 - p) : 0;
+	struct osp_buf line = { (char *)p, add, 0 };
+	struct osp_msg msg = {
+		.kind = OSP_REQ,
+		.answers = OSP_ANS_OLD,
+		.anomalies = d->anomalies | OSP_RA_HTTP09,
+		.pos = d->start,
+		.seg = d->seg,
+		.head_seg = *seg,
+		.header = h->env->header,
+	};
+
+	if (!nl || osp_http1_simple(d->buf.p, d->buf.n, p, add) != OSP_DET_REQ)
+		return 0;
+	if (d->buf.n) {
+		if (hold(h, d, p, add))
+			return 0;
+		line = d->buf;
+		count(h, OSP_BC_HELD, -(int64_t)line.n);
+		d->buf = (struct osp_buf){ NULL, 0, 0 };
+	}
+	d->pos += add;
+	d->anomalies = 0;
+	d->body = d->pos;
+	d->head_turn = seg->turn;
+	h->fresh = false;
+	h->old = true;
+	count(h, OSP_BC_PARSED, line.n);
+	osp_http1_simple_head(&msg, line.p, line.n);
+	if (h->host->request(h->ctx, &msg))
+		h->off = true;
+	else
+		msg_end(h, OSP_REQ, OSP_END_OK);
+	d->state = H1_OLD;
+	d->line = 0;
+	if (line.cap)
+		h->host->buf_free(h->ctx, &line);
+	return add;
+}
+
+static uint32_t behind_simple(struct h1 *h, struct h1_dir *d, const char *p, uint32_t n)
+{
+	uint32_t i = 0;
+
+	while (!d->line && i < n && (p[i] == '\r' || p[i] == '\n'))
+		i++;
+	count(h, OSP_BC_PARSED, i);
+	if (i < n) {
+		d->line = 1;
+		count(h, OSP_BC_EXTRA, n - i);
+		h->host->note(h->ctx, OSP_REQ, OSP_RA_EXTRA_BYTES, 0);
+	}
+	d->pos += n;
+	return n;
+}
+
+/* What comes back begins without a status line: all of it is body. */
+static void simple_response(struct h1 *h, int dir, const struct osp_seg *seg)
+{
+	struct h1_dir *d = &h->d[dir];
+	struct osp_buf buf = d->buf;
+	struct osp_msg msg = {
+		.kind = OSP_RES,
+		.pos = d->start,
+		.seg = d->seg,
+		.head_seg = *seg,
+		.header = h->env->header,
+	};
+
+	count(h, OSP_BC_HELD, -(int64_t)buf.n);
+	d->buf = (struct osp_buf){ NULL, 0, 0 };
+	d->anomalies = 0;
+	d->body = d->start;
+	d->head_turn = seg->turn;
+	d->nl = d->prev_cr = 0;
+	h->old = false;
+	if (h->host->response(h->ctx, &msg) == OSP_ANS_NOMEM)
+		h->off = true;
+	d->state = H1_EOF;
+	if (buf.n)
+		count(h, h->off ? OSP_BC_OPAQUE : OSP_BC_PARSED, buf.n);
+	if (buf.n && !h->off)
+		h->host->body(h->ctx, OSP_RES, buf.p, buf.n);
+	if (buf.cap)
+		h->host->buf_free(h->ctx, &buf);
+}
+
+/* ---- heads, once more ------------------------------------------------------------------------ */
+
 /* p: the whole head. d->pos is behind it. */
 static void head_done(struct h1 *h, int dir, const char *p, uint32_t n, const struct osp_seg *seg)
 {
@@ -287,6 +389,8 @@ static void head_done(struct h1 *h, int dir, const char *p, uint32_t n, const st
 	d->anomalies = 0;
 	d->body = d->pos;
 	d->head_turn = seg->turn;
+	h->fresh = h->fresh && msg.kind != OSP_REQ;
+	h->old = h->old && msg.kind != OSP_RES;
 	if (osp_http1_head(&msg, p, n)) {
 		count(h, OSP_BC_RESYNC, n);
 		bad_start(h, msg.kind);
@@ -305,13 +409,17 @@ static void head_done(struct h1 *h, int dir, const char *p, uint32_t n, const st
 /* Whether the start line so far can be one of this direction. */
 static enum osp_detect probe(struct h1 *h, int dir, const char *p, uint32_t n)
 {
-	return osp_http1_probe_kind(kind_of(h, dir), p, n, h->d[dir].trial);
+	enum osp_detect det = osp_http1_probe_kind(kind_of(h, dir), p, n, h->d[dir].trial);
+
+	if (det == OSP_DET_NO && h->fresh && dir == h->req_dir && !h->d[dir].trial)
+		det = osp_http1_simple(NULL, 0, p, n);	/* cut before its LF */
+	return det;
 }
 
 /* Not a head after all; n bytes of this slice were looked at, and are held already or not. In a
  * trial they may still begin one, so they are looked at again.
  */
-static uint32_t head_fail(struct h1 *h, int dir, uint32_t n, bool held)
+static uint32_t head_fail(struct h1 *h, int dir, uint32_t n, bool held, const struct osp_seg *seg)
 {
 	struct h1_dir *d = &h->d[dir];
 	int kind = kind_of(h, dir);
@@ -324,6 +432,11 @@ static uint32_t head_fail(struct h1 *h, int dir, uint32_t n, bool held)
 		to_resync(h, kind, d->extra);
 		return 0;
 	}
+	if (h->old && kind == OSP_RES) {
+		d->pos += held ? n : 0;
+		simple_response(h, dir, seg);
+		return held ? n : 0;
+	}
 	d->pos += n;
 	bad_start(h, kind);
 	if (!held)
@@ -335,10 +448,17 @@ static uint32_t in_head(struct h1 *h, int dir, const char *p, uint32_t n,
 			const struct osp_seg *seg)
 {
 	struct h1_dir *d = &h->d[dir];
-	uint32_t end = head_end(d, p, n), add = end ? end : n;
-	struct osp_buf whole = { (char *)p, end, 0 };
+	struct osp_buf whole = { (char *)p, 0, 0 };
 	enum osp_detect det;
+	uint32_t end, add;
 
+	if (h->fresh && dir == h->req_dir && !d->trial) {
+		add = simple_request(h, dir, p, n, seg);
+		if (add || h->off)
+			return add;
+	}
+	end = whole.n = head_end(d, p, n);
+	add = end ? end : n;
 	if (!end || d->buf.n) {
 		if (hold(h, d, p, add))
 			return 0;
@@ -346,12 +466,12 @@ static uint32_t in_head(struct h1 *h, int dir, const char *p, uint32_t n,
 	}
 	if (whole.n > h->env->max_head) {
 		d->trial = false;	/* too long to be looked at twice */
-		return head_fail(h, dir, add, whole.p != p);
+		return head_fail(h, dir, add, whole.p != p, seg);
 	}
 	if (!d->probed) {
 		det = probe(h, dir, whole.p, whole.n);
 		if (det == OSP_DET_NO || (end && det == OSP_DET_MORE))
-			return head_fail(h, dir, add, whole.p != p);
+			return head_fail(h, dir, add, whole.p != p, seg);
 		d->probed = det != OSP_DET_MORE;
 		d->trial = d->trial && !d->probed;
 	}
@@ -385,7 +505,8 @@ static uint32_t at_start(struct h1 *h, int dir, const char *p, uint32_t n,
 	struct h1_dir *d = &h->d[dir];
 	uint32_t i = 0;
 
-	while (i < n && (p[i] == '\r' || p[i] == '\n'))	/* RFC 9112 2.2 */
+	/* RFC 9112 2.2; but the body of HTTP/0.9 may begin so. */
+	while (i < n && (p[i] == '\r' || p[i] == '\n') && !(h->old && dir != h->req_dir))
 		i++;
 	if (i) {
 		d->anomalies |= OSP_RA_LEADING_BLANK;
@@ -616,6 +737,8 @@ static uint32_t step(struct h1 *h, int dir, const char *p, uint32_t n, const str
 	case H1_EOF:
 	case H1_CHUNK_DATA:
 		return in_data(h, dir, p, n);
+	case H1_OLD:
+		return behind_simple(h, d, p, n);
 	case H1_WAIT:
 		return wait_answer(h, dir, p, n, seg);
 	case H1_TUNNEL:
@@ -716,6 +839,8 @@ static void h1_gap(void *st, int dir, uint64_t pos, uint64_t bytes, int cause, u
 	d->pos = pos;
 	if (h->off || d->ended)
 		return;
+	h->fresh = h->fresh && dir != h->req_dir;
+	h->old = h->old && dir == h->req_dir;
 	/* A hole is told of in a later turn than its bytes may have gone by. */
 	first.turn = lo;
 	if (in_msg(d))
@@ -745,6 +870,8 @@ static void h1_eof(void *st, int dir, enum osp_msg_end how)
 
 	if (d->ended)
 		return;
+	if (!h->off && h->old && kind == OSP_RES && d->state == H1_HEAD && d->buf.n)
+		simple_response(h, dir, &d->seg);
 	if (!h->off && in_msg(d))
 		msg_end(h, kind, d->state == H1_EOF ? how : how == OSP_END_OK ? OSP_END_CLOSED : how);
 	drop_held(h, d, OSP_BC_EXTRA);
@@ -760,6 +887,7 @@ static void h1_init(void *st, const struct osp_parser_init *init)
 	h->ctx = init->ctx;
 	h->env = init->env;
 	h->req_dir = init->req_dir;
+	h->fresh = init->whole;
 	for (dir = 0; dir < OSP_DIRS; dir++)
 		h->d[dir].state = init->lost[dir] ? H1_RESYNC : H1_START;
 }

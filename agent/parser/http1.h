@@ -18,6 +18,14 @@ enum osp_detect osp_http1_probe(const char *p, uint32_t n, bool strict);
 /* The same of one kind only. */
 enum osp_detect osp_http1_probe_kind(int kind, const char *p, uint32_t n, bool strict);
 
+/* Whether a simple request of HTTP/0.9 (RFC 1945 4.1) starts with the bytes of a, then those of b:
+ * "GET /path" and a line end. OSP_DET_REQ, _MORE or _NO.
+ */
+enum osp_detect osp_http1_simple(const char *a, uint32_t a_n, const char *b, uint32_t b_n);
+
+/* Reads such a request's line into msg. */
+void osp_http1_simple_head(struct osp_msg *msg, const char *p, uint32_t n);
+
 /* Reads a whole head, start line to empty line, into msg (kind is set, strings are cleared). What
  * is odd but can be read is an anomaly; -EBADMSG: the start line cannot be one.
  */

@@ -137,6 +137,25 @@ enum osp_detect osp_http1_probe(const char *p, uint32_t n, bool strict)
 	return probe_request(p, n, strict);
 }
 
+enum osp_detect osp_http1_simple(const char *a, uint32_t a_n, const char *b, uint32_t b_n)
+{
+	static const char start[] = "GET /";
+	uint32_t i, n = a_n + b_n;
+	char c = 0, last;
+
+	for (i = 0; i < n; i++) {
+		last = c;
+		c = i < a_n ? a[i] : b[i - a_n];
+		if (i < sizeof(start) - 1 ? c != start[i] : last == '\r' && c != '\n')
+			return OSP_DET_NO;
+		if (c == '\n')
+			return OSP_DET_REQ;
+		if (i >= sizeof(start) - 1 && c != '\r' && ((unsigned char)c <= ' ' || c == 0x7f))
+			return OSP_DET_NO;
+	}
+	return OSP_DET_MORE;
+}
+
 static int set_version(struct osp_msg *msg, const char *p, uint32_t n)
 {
 	if (n < 8 || memcmp(p, "HTTP/", 5) || p[5] < '0' || p[5] > '9')
@@ -517,4 +536,14 @@ int osp_http1_head(struct osp_msg *msg, const char *p, uint32_t n)
 	if (msg->kind == OSP_REQ)
 		set_answers(msg);
 	return 0;
+}
+
+void osp_http1_simple_head(struct osp_msg *msg, const char *p, uint32_t n)
+{
+	if (n < 2 || p[n - 2] != '\r')
+		msg->anomalies |= OSP_RA_BARE_LF;
+	msg->head_bytes = n;
+	msg->str[STR(OSP_S_HTTP_VERSION)] = osp_slice("0.9", 3);
+	msg->str[STR(OSP_S_METHOD)] = osp_slice(p, 3);
+	msg->str[STR(OSP_S_TARGET)] = trim(osp_slice(p + 4, n - 4));
 }

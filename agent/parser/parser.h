@@ -70,6 +70,7 @@ enum osp_answers {
 	OSP_ANS_OTHER,
 	OSP_ANS_HEAD,
 	OSP_ANS_CONNECT,
+	OSP_ANS_OLD,		/* HTTP/0.9: no head, unless it is refused with one */
 	OSP_ANS_NOMEM		/* the host gives up */
 };
 
@@ -117,7 +118,9 @@ struct osp_parser_host {
 	void (*touch)(void *ctx, int kind, const struct osp_seg *seg);
 	/* The message under way has ended before position pos; wire: bytes after its head. */
 	void (*end)(void *ctx, int kind, enum osp_msg_end how, uint64_t pos, uint64_t wire);
-	/* Anomalies and record flags of the message under way that show up after its head. */
+	/* Anomalies and record flags of the message under way that show up after its head; of the
+	 * connection where there is none.
+	 */
 	void (*note)(void *ctx, int kind, uint32_t anomalies, uint32_t flags);
 	/* A message began in that turn, but its head is incomplete and never will be told. */
 	void (*torn)(void *ctx, int kind, uint32_t turn);
@@ -152,6 +155,7 @@ struct osp_parser_init {
 	const struct osp_parser_env *env;
 	uint8_t req_dir;		/* enum osp_dir in which requests go */
 	bool lost[OSP_DIRS];		/* the direction's start was not seen: look for one */
+	bool whole;			/* both were, and nothing is missing */
 };
 
 struct osp_parser {

@@ -55,6 +55,8 @@ enum osp_detect osp_parser_detect(const char *p, uint32_t n, bool strict,
 	if (det != OSP_DET_NO)
 		return det;
 	det = osp_http1_probe(p, n, strict);
+	if (det == OSP_DET_NO && !strict)
+		det = osp_http1_simple(NULL, 0, p, n);
 	if (det == OSP_DET_REQ || det == OSP_DET_RES)
 		*out = &osp_parser_http1;
 	return det;

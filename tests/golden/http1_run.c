@@ -629,7 +629,7 @@ static const struct {
 static bool stat_ok(struct rig *rig, const char *want)
 {
 	const struct osp_record *c = rig_rec(rig, OSP_REC_CONNECTION, 0);
-	char *copy, *save = NULL, *w, *eq;
+	char *copy, *save = NULL, *w, *eq, names[200];
 	bool good = true;
 	size_t i;
 
@@ -643,6 +643,13 @@ static bool stat_ok(struct rig *rig, const char *want)
 		*eq = 0;
 		if (!strcmp(w, "proto"))
 			one = c && slice_eq(c->str[OSP_S_PROTOCOL], eq + 1);
+		if (!strcmp(w, "anomalies")) {
+			struct out o = { names, 0, sizeof(names) };
+
+			names[0] = 0;
+			say_bits(&o, c ? c->anomalies : 0, osp_anomaly_name);
+			one = c && !strcmp(names, eq + 1);
+		}
 		for (i = 0; i < sizeof(stats) / sizeof(stats[0]); i++) {
 			if (!strcmp(w, stats[i].key))
 				one = rig_stat(rig, (enum osp_st)stats[i].stat) ==

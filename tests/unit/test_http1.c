@@ -439,7 +439,7 @@ static void test_other(struct rig *rig)
 		{ "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "http/2", OSP_RX },
 		{ "220 mail.example ESMTP\r\n", "opaque", OSP_TX },
 		{ "SSH-2.0-x\r\n", "opaque", OSP_RX },
-		{ "GET /x\r\n", "opaque", OSP_RX },
+		{ "GET x\r\n", "opaque", OSP_RX },
 	};
 	unsigned int i;
 

@@ -35,10 +35,8 @@ REVIEWED = {
 # Wrong, known, and not the wire's fault: the parser's or the pairing's. Printed as TODO.
 KNOWN = {
 	"http__http-09-content-length-confusion.pcap":
-		"a response that comes before any request, then a request of HTTP/0.9",
-	"http__http-desync-request-response-5.pcap":
-		"three responses to one request: the pairs that follow are given up",
-	"mixed-vlan-mpls.pcap": "HTTP/0.9 (\"GET /\", an HTML page) is taken for opaque",
+		"a response before any request: it may answer a HEAD that was not seen, so its body is "
+		"in doubt when the other side has spoken",
 }
 
 
@@ -61,6 +59,9 @@ def theirs(tx):
 	for name, there in (("req", tx["method"]), ("res", tx["status"])):
 		out[name] = None if there is None else (tx.get(name + "_body_len"),
 							 bool(tx.get(name + "_complete")))
+	# The tools behind the truth do not read what HTTP/0.9 sends back; we do.
+	if tx["method"] and not tx["req_version"]:
+		del out["res"]
 	return out
 
 
@@ -81,7 +82,7 @@ def differences(run, truth):
 			out.append(f"missing: {tx['key']}")
 			continue
 		left.remove(mine)
-		for field in ("host", "req", "res"):
+		for field in [f for f in ("host", "req", "res") if f in tx]:
 			bad = mine[field] != tx[field] if field == "host" else \
 				half_differs(mine[field], tx[field])
 			if bad:
