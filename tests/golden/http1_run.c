@@ -18,6 +18,7 @@
 #define WANT_MAX 80
 #define SEQ_TX 0xfffffff0u	/* positions wrap on the way */
 #define SEQ_RX 0xffffffe0u
+#define EVERY_NOMEM 60		/* allocations that fail, evenly spread if a case makes more */
 #define EVERY_CUT 3000		/* longer conversations are cut at a sample of places */
 
 enum step_kind { S_CLIENT, S_SERVER, S_EOF_CLIENT, S_EOF_SERVER, S_RESET, S_LOSE_CLIENT,
@@ -49,7 +50,19 @@ struct how {
 	uint32_t at, n, seed;
 	int side;		/* H_GAP: S_CLIENT, S_SERVER */
 	bool flip;		/* seen from the client's end */
+	uint32_t fail;		/* this allocation fails, from 1; 0: none */
+	bool for_ever;		/* ... and all after it */
 };
+
+static uint32_t fail_at, allocations;
+static bool fail_on;
+
+int osp_mem_test_fail(void);
+int osp_mem_test_fail(void)
+{
+	allocations++;
+	return fail_at && (fail_on ? allocations >= fail_at : allocations == fail_at);
+}
 
 static void *must(void *p)
 {
@@ -283,6 +296,9 @@ static void play(struct rig *rig, const struct hcase *c, struct how how)
 	int i;
 
 	rig_reset(rig);
+	allocations = 0;
+	fail_at = how.fail;
+	fail_on = how.for_ever;
 	evc_init(&conn, rig, 1, how.flip ? SEQ_RX : SEQ_TX, how.flip ? SEQ_TX : SEQ_RX);
 	evc_open(&conn, c->mid || how.mode == H_SKIP ? OSP_OPEN_SIGHT : OSP_OPEN_ESTABLISHED,
 		 how.flip ? OSP_ROLE_CLIENT : OSP_ROLE_SERVER,
@@ -294,6 +310,7 @@ static void play(struct rig *rig, const struct hcase *c, struct how how)
 	else
 		evc_close(&conn, c->ending == E_FIN ? OSP_CF_FIN_TX | OSP_CF_FIN_RX :
 			  c->ending == E_RESET ? OSP_CF_RESET : OSP_CF_TIMEOUT, 0);
+	fail_at = 0;
 }
 
 /* ---- records as text ------------------------------------------------------------------------- */
@@ -705,7 +722,7 @@ static bool same(struct rig *rig, const struct hcase *c, struct how how, const c
 	digest(rig, &got);
 	if (!strcmp(want, got.p) && stat_ok(rig, c->stat) && all_closed(rig))
 		return true;
-	printf("# mode %d at %u seed %u flip %d\n# want %s# got  %s", how.mode, how.at, how.seed,
+	printf("# mode %d at %u seed %u flip %d\n# want %s\n# got  %s\n", how.mode, how.at, how.seed,
 	       how.flip, want, got.p);
 	return false;
 }
@@ -812,8 +829,8 @@ static bool loss_ok(struct rig *rig, const struct hcase *c, const struct truth *
 		struct out o = { room_a, 0, ROOM };
 
 		digest(rig, &o);
-		printf("# %s: mode %d at %u size %u side %d flip %d\n# %s", what, how.mode, how.at,
-		       how.n, how.side, how.flip, o.p);
+		printf("# %s: mode %d at %u size %u side %d flip %d fail %u\n# %s\n", what, how.mode,
+		       how.at, how.n, how.side, how.flip, how.fail, o.p);
 	}
 	return !what;
 }
@@ -870,6 +887,65 @@ static bool any_join(struct rig *rig, const struct hcase *c)
 	return good;
 }
 
+/* ---- no memory ------------------------------------------------------------------------------- */
+
+/* With one allocation failed, or all from one on: nothing is left over, the sums close, no pair and
+ * no size is wrong, and where the records are not as they should be that is counted or told.
+ */
+static bool nomem_ok(struct rig *rig, const struct hcase *c, const struct truth *t, struct how how,
+		     const char *want)
+{
+	struct out got = { room_b, 0, ROOM };
+	bool counted;
+
+	/* The first allocation is the connection's: without it we join late. */
+	if (c->no_gap)
+		play(rig, c, how);
+	if (c->no_gap ? !all_closed(rig) : !loss_ok(rig, c, t, how))
+		return false;
+	counted = rig_stat(rig, OSP_ST_CONN_SHED) || rig_stat(rig, OSP_ST_IN_BAD);
+	osp_tracker_finish(rig->trk);
+	digest(rig, &got);
+	if (!rig_stat(rig, OSP_ST_MEM_BYTES) && !rig_stat(rig, OSP_ST_TXN_OPEN) &&
+	    (counted || !strcmp(want, got.p) || strstr(got.p, "!no_memory")))
+		return true;
+	printf("# allocation %u%s fails, mode %d: %" PRIu64 " bytes held, counted %d\n# want %s\n# got  %s\n",
+	       how.fail, how.for_ever ? " and all after it" : "", how.mode,
+	       rig_stat(rig, OSP_ST_MEM_BYTES), counted, want, got.p);
+	return false;
+}
+
+static bool any_nomem(struct rig *rig, const struct hcase *c)
+{
+	const struct how hows[] = {
+		{ .mode = H_WHOLE }, { .mode = H_RANDOM, .seed = 1 },
+		{ .mode = H_GAP, .at = case_bytes(c, S_SERVER) / 2, .n = 7, .side = S_SERVER },
+	};
+	struct out base = { room_a, 0, ROOM };
+	uint32_t i, n, made, step, most = EVERY_NOMEM;
+	struct truth t;
+	bool good = true;
+
+	take_truth(rig, c, &t);
+	for (i = 0; i < (c->no_gap ? 2 : 3) && good; i++) {
+		struct how how = hows[i];
+
+		play(rig, c, how);
+		made = allocations;
+		digest(rig, &base);
+		step = made > most ? made / most : 1;
+		for (n = 1; n <= made && good; n += step) {
+			how.fail = n;
+			how.for_ever = false;
+			good = nomem_ok(rig, c, &t, how, base.p);
+			how.for_ever = true;
+			good = good && nomem_ok(rig, c, &t, how, base.p);
+		}
+	}
+	free_truth(&t);
+	return good;
+}
+
 /* ---- files ----------------------------------------------------------------------------------- */
 
 struct files {
@@ -907,6 +983,7 @@ static void run_case(struct hcase *c, struct files *f)
 
 		good = good && (c->whole_only || any_cut(&rig, c));
 		good = good && (c->no_gap || (any_gap(&rig, c) && any_join(&rig, c)));
+		good = good && any_nomem(&rig, c);
 		ok(good, "%s", c->name);
 	}
 	rig_close(&rig);
