@@ -213,6 +213,10 @@ bench: all $(bench_bin)
 FUZZ_SECS ?= 20
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 fuzz_bin := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+# http_parser and its header are in one package.
+ifeq ($(wildcard /usr/include/http_parser.h),)
+fuzz_bin := $(filter-out %/fuzz_diff_parser,$(fuzz_bin))
+endif
 fuzz_obj := $(patsubst %.c,$(O)/fuzz/obj/%.o,$(filter-out $(bpf_only),$(lib_src))) \
 	$(llhttp_src:%.c=$(O)/fuzz/obj/llhttp/%.o)
 FUZZ_CFLAGS := $(OSP_CPPFLAGS) -UOSP_HAVE_BPF -DOSP_HAVE_BPF=0 -std=gnu11 -O1 -g -fno-strict-aliasing \
@@ -232,7 +236,10 @@ $(filter $(O)/fuzz/fuzz_recon%,$(fuzz_bin)): $(recon_src:%.c=$(O)/fuzz/obj/%.o)
 $(O)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(fuzz_obj)
 	@mkdir -p $(@D)
 	$(call msg,LINK,$@)
-	$(Q)$(CLANG) $(FUZZ_CFLAGS) $(WARN) -fsanitize=fuzzer -o $@ $^ -pthread $(LIBS) -ldl -lm
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) $(WARN) -fsanitize=fuzzer -o $@ $< $(filter %.o,$^) -pthread $(LIBS) -ldl -lm
+
+$(O)/fuzz/fuzz_diff_parser: LIBS += -lhttp_parser
+$(O)/fuzz/fuzz_diff_parser $(O)/fuzz/fuzz_diff_http1: tests/fuzz/diff.h tests/lib/evbuild.c
 
 fuzz: $(fuzz_bin)
 	@for f in $(fuzz_bin); do \
@@ -258,7 +265,7 @@ DEPS := gcc make pkg-config libc6-dev libxxhash-dev libmd-dev node-llhttp zlib1g
 	librdkafka-dev libpcap-dev libbrotli-dev $(if $(filter 0,$(BPF)),,clang bpftool libbpf-dev libelf-dev)
 DEPS_TEST := curl nginx-light wrk nodejs python3 python3-jsonschema iproute2 procps util-linux \
 	libclang-rt-dev nftables ethtool tcpdump kcat openssl zstd gzip default-jre-headless maven \
-	tshark libsqlite3-dev logrotate apache2-bin
+	tshark libsqlite3-dev logrotate apache2-bin libhttp-parser-dev
 # Large, so only where there is none of any make: servers of tests/matrix.
 DEPS_TEST += $(if $(shell command -v go),,golang-go) $(if $(shell command -v javac),,default-jdk-headless)
 
