@@ -8,6 +8,7 @@
 #include "agent/parser/http1.h"
 
 #include <errno.h>
+#include <stddef.h>
 
 enum h1_state {
 	H1_START = 0,	/* a message starts here */
@@ -373,6 +374,24 @@ static void simple_response(struct h1 *h, int dir, const struct osp_seg *seg)
 
 /* ---- heads, once more ------------------------------------------------------------------------ */
 
+/* msg has been read; d->pos is behind it. */
+static void take_head(struct h1 *h, struct h1_dir *d, struct osp_msg *msg)
+{
+	h->fresh = h->fresh && msg->kind != OSP_REQ;
+	h->old = h->old && msg->kind != OSP_RES;
+	d->anomalies = 0;
+	d->body = d->pos;
+	d->head_turn = msg->head_seg.turn;
+	count(h, OSP_BC_PARSED, msg->head_bytes);
+	if (msg->kind == OSP_RES) {
+		response_head(h, msg);
+	} else if (h->host->request(h->ctx, msg)) {
+		h->off = true;
+	} else {
+		frame_request(h, msg);
+	}
+}
+
 /* p: the whole head. d->pos is behind it. */
 static void head_done(struct h1 *h, int dir, const char *p, uint32_t n, const struct osp_seg *seg)
 {
@@ -386,24 +405,39 @@ static void head_done(struct h1 *h, int dir, const char *p, uint32_t n, const st
 		.header = h->env->header,
 	};
 
+	if (!osp_http1_head(&msg, p, n)) {
+		take_head(h, d, &msg);
+		return;
+	}
 	d->anomalies = 0;
 	d->body = d->pos;
 	d->head_turn = seg->turn;
 	h->fresh = h->fresh && msg.kind != OSP_REQ;
 	h->old = h->old && msg.kind != OSP_RES;
-	if (osp_http1_head(&msg, p, n)) {
-		count(h, OSP_BC_RESYNC, n);
-		bad_start(h, msg.kind);
-		return;
-	}
-	count(h, OSP_BC_PARSED, n);
-	if (msg.kind == OSP_RES) {
-		response_head(h, &msg);
-	} else if (h->host->request(h->ctx, &msg)) {
-		h->off = true;
-	} else {
-		frame_request(h, &msg);
-	}
+	count(h, OSP_BC_RESYNC, n);
+	bad_start(h, msg.kind);
+}
+
+/* A head of the usual kind that lies whole at p, which is where a message starts. 0: it is not. */
+static uint32_t whole_head(struct h1 *h, int dir, const char *p, uint32_t n,
+			   const struct osp_seg *seg)
+{
+	struct h1_dir *d = &h->d[dir];
+	struct osp_msg msg;
+	uint32_t len;
+
+	memset(&msg, 0, offsetof(struct osp_msg, header));
+	msg.kind = (uint8_t)kind_of(h, dir);
+	msg.header = h->env->header;
+	len = osp_http1_head_fast(&msg, p, n < h->env->max_head ? n : h->env->max_head);
+	if (!len)
+		return 0;
+	msg.anomalies = d->anomalies;
+	msg.pos = d->start = d->pos;
+	msg.seg = msg.head_seg = d->seg = *seg;
+	d->pos += len;
+	take_head(h, d, &msg);
+	return len;
 }
 
 /* Whether the start line so far can be one of this direction. */
@@ -513,7 +547,9 @@ static uint32_t at_start(struct h1 *h, int dir, const char *p, uint32_t n,
 		d->pos += i;
 		count(h, OSP_BC_PARSED, i);
 	} else {
-		begin_head(d, seg, false);
+		i = whole_head(h, dir, p, n, seg);
+		if (!i)
+			begin_head(d, seg, false);
 	}
 	return i;
 }

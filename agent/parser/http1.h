@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* http1.h: the two halves of the HTTP/1 parser: heads (http1_head.c) and framing (http1.c).
+/* http1.h: the parts of the HTTP/1 parser: heads (http1_head.c, http1_fast.c) and framing (http1.c).
  *
  * @thread loop
  */
@@ -30,5 +30,11 @@ void osp_http1_simple_head(struct osp_msg *msg, const char *p, uint32_t n);
  * is odd but can be read is an anomaly; -EBADMSG: the start line cannot be one.
  */
 int osp_http1_head(struct osp_msg *msg, const char *p, uint32_t n);
+
+/* Reads the head that p begins with, as osp_http1_head() would, if it is whole and of the usual
+ * kind; msg is as for that. Returns its length; 0: it is not, and msg holds nothing of use.
+ * (http1_fast.c)
+ */
+uint32_t osp_http1_head_fast(struct osp_msg *msg, const char *p, uint32_t n);
 
 #endif

@@ -92,6 +92,7 @@ struct osp_msg {
 	bool websocket;			/* Upgrade: websocket */
 	bool truncated;			/* more headers than OSP_HEADERS_MAX */
 	bool codings;			/* Content-Encoding in several fields: not all in str */
+	bool plain;			/* all strings are known to be printable ASCII */
 	uint16_t status;
 	uint32_t anomalies;		/* OSP_RA_* */
 	uint32_t head_bytes;
