@@ -210,14 +210,12 @@ static void skip_opaque(struct osp_conn *conn, int dir)
 		osp_feed_skip(conn, dir, SKIP_MAX);
 }
 
-static void pass_gap(struct osp_conn *conn, int dir, uint64_t n, int cause, uint32_t lo,
-		     const struct osp_seg *seg)
+static void pass_some_gap(struct osp_conn *conn, int dir, uint64_t n, int cause, uint32_t lo,
+			  const struct osp_seg *seg)
 {
 	struct osp_strm *strm = &conn->strm[dir];
 	uint64_t pos = strm->next;
 
-	if (!n)
-		return;
 	osp_trk_count(conn->trk, OSP_ST_BY_STREAM, (int64_t)n);
 	osp_trk_count(conn->trk, OSP_ST_GAP_NONE + cause, (int64_t)n);
 	osp_strm_note_gap(strm, pos, n, cause);
@@ -232,6 +230,14 @@ static void pass_gap(struct osp_conn *conn, int dir, uint64_t n, int cause, uint
 		conn->parser->gap(conn->state, dir, pos, n, cause, lo, seg);
 	else if (conn->mode == OSP_CM_OPAQUE)
 		skip_opaque(conn, dir);
+}
+
+/* Nearly always there is none. */
+static inline void pass_gap(struct osp_conn *conn, int dir, uint64_t n, int cause, uint32_t lo,
+			    const struct osp_seg *seg)
+{
+	if (n)
+		pass_some_gap(conn, dir, n, cause, lo, seg);
 }
 
 static void pass_data(struct osp_conn *conn, int dir, const char *p, uint32_t n,
@@ -572,7 +578,8 @@ void osp_feed_data(struct osp_conn *conn, const struct osp_ev_data *ev)
 		part.after = osp_strm_place(&conn->strm[!dir], ev->other, 0);
 	if (!strm->piece && !blocked(conn, dir) && !ahead(conn, dir, part.after) &&
 	    (part.pos == strm->next || before >= part.pos - strm->next)) {
-		osp_feed_hole(conn, dir, part.pos, part.lost, part.filtered, false, &seg);
+		if (part.pos != strm->next)
+			osp_feed_hole(conn, dir, part.pos, part.lost, part.filtered, false, &seg);
 		pass_data(conn, dir, part.p, part.cap, &seg);
 		pass_gap(conn, dir, part.bytes - part.cap, part.cause, seg.turn, &seg);
 		if (conn->strm[!dir].piece)

@@ -10,6 +10,9 @@
 
 #define STR(id) ((id) - OSP_S_HTTP_VERSION)
 
+/* xxh64 of nothing, seed 0. */
+#define NO_BODY 0xef46db3751d8e999ull
+
 void osp_txn_id(const struct osp_conn *conn, uint64_t index, uint64_t id[2])
 {
 	const uint64_t key[5] = { conn->trk->boot_hash, conn->id, conn->opened, index,
@@ -76,7 +79,7 @@ static void rec_half(struct osp_txn *txn, int kind, uint64_t ts, struct osp_rec_
 	}
 	if (half->done && !half->gap) {
 		out->has |= OSP_MH_DIGEST;
-		out->digest = half->hashed ? XXH64_digest(&half->xxh) : XXH64(NULL, 0, 0);
+		out->digest = half->hashed ? XXH64_digest(&half->xxh) : half->digest;
 	}
 	if (osp_conn_is_unix(txn->conn))
 		out->has &= ~(OSP_MH_SEQ | OSP_MH_SEQ_END);	/* no TCP, no numbers */
@@ -158,7 +161,7 @@ static void make_record(struct osp_txn *txn, enum osp_outcome outcome)
 	uint64_t ts = txn->half[txn->half[OSP_REQ].there ? OSP_REQ : OSP_RES].ts0;
 	int i;
 
-	memset(rec, 0, sizeof(*rec));
+	osp_mem_clear(rec, sizeof(*rec));
 	rec->size = sizeof(*rec);
 	rec->kind = OSP_REC_TRANSACTION;
 	rec->vantage = conn->vantage;
@@ -196,23 +199,26 @@ static void make_record(struct osp_txn *txn, enum osp_outcome outcome)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* Strings of a transaction that need no memory of their own: those of nearly all, and what makes
+ * the allocation a whole class of the pool (1 KiB).
+ */
+#define ROOM (1024 - sizeof(struct osp_txn))
+
 static struct osp_txn *txn_new(struct osp_conn *conn)
 {
 	struct osp_txn *txn;
 	uint32_t size;
 
-	txn = osp_conn_alloc(conn, sizeof(*txn), &size);
+	txn = osp_conn_alloc(conn, sizeof(*txn) + ROOM, &size);
 	if (!txn)
 		return NULL;
-	memset(txn, 0, sizeof(*txn));
+	osp_mem_clear(txn, sizeof(*txn));
 	txn->conn = conn;
 	txn->size = size;
 	osp_list_init(&txn->fifo);
 	osp_list_init(&txn->timer);
-	if (osp_conn_buf_add(conn, &txn->str, "", 1)) {
-		osp_conn_release(conn, txn, size);
-		return NULL;
-	}
+	txn->room[0] = 0;
+	txn->str = (struct osp_buf){ txn->room, 1, size - (uint32_t)sizeof(*txn) };
 	txn->index = ++conn->txn_n;
 	txn->counted = conn->whole && !conn->pair.lost;
 	osp_trk_count(conn->trk, OSP_ST_TXN_BEGUN, 1);
@@ -224,9 +230,12 @@ static void free_strings(struct osp_txn *txn)
 {
 	int i;
 
-	osp_conn_buf_free(txn->conn, &txn->str);
+	if (txn->str.p != txn->room)
+		osp_conn_buf_free(txn->conn, &txn->str);
+	txn->str = (struct osp_buf){ NULL, 0, 0 };
 	for (i = 0; i < OSP_ENDS; i++) {
-		osp_conn_buf_free(txn->conn, &txn->half[i].kept);
+		if (txn->half[i].kept.p)
+			osp_conn_buf_free(txn->conn, &txn->half[i].kept);
 		osp_proc_put(txn->half[i].proc);
 		txn->half[i].proc = NULL;
 	}
@@ -364,24 +373,51 @@ static bool is_plain(const char *p, uint32_t n)
 	return !(odd & tops);
 }
 
-/* Copies s into the transaction's strings; folded lines become one (RFC 9112 5.2). */
-static int keep(struct osp_txn *txn, struct osp_slice s, uint32_t *off, uint32_t *n)
+/* Makes room for n bytes more of strings. */
+static int reserve(struct osp_txn *txn, uint64_t n)
 {
-	uint32_t at = txn->str.n, i;
+	struct osp_buf *str = &txn->str;
+	uint32_t size;
+	char *bigger;
 
-	if (osp_conn_buf_add(txn->conn, &txn->str, s.p, s.n))
-		return -ENOMEM;
-	*off = at;
-	*n = s.n;
-	if (is_plain(s.p, s.n))
+	if (str->cap - str->n >= n)
 		return 0;
-	for (i = 0; i < s.n; i++) {
-		if (txn->str.p[at + i] == '\r' || txn->str.p[at + i] == '\n')
-			txn->str.p[at + i] = ' ';
-	}
-	if (!is_utf8((const unsigned char *)s.p, s.n))
-		txn->flags |= OSP_RF_NONUTF8;
+	bigger = osp_conn_alloc(txn->conn, str->n + n, &size);
+	if (!bigger)
+		return -ENOMEM;
+	memcpy(bigger, str->p, str->n);
+	if (str->p != txn->room)
+		osp_conn_release(txn->conn, str->p, str->cap);
+	str->p = bigger;
+	str->cap = size;
 	return 0;
+}
+
+/* What can't stay as it came: folded lines become one (RFC 9112 5.2). */
+static void mend(struct osp_txn *txn, char *p, uint32_t n)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++) {
+		if (p[i] == '\r' || p[i] == '\n')
+			p[i] = ' ';
+	}
+	if (!is_utf8((const unsigned char *)p, n))
+		txn->flags |= OSP_RF_NONUTF8;
+}
+
+/* Copies s to the end of the transaction's strings, where there is room. plain: it is printable
+ * ASCII. Returns where it is.
+ */
+static inline uint32_t keep(struct osp_txn *txn, struct osp_slice s, bool plain)
+{
+	uint32_t at = txn->str.n;
+
+	osp_copy_short(txn->str.p + at, s.p, s.n);
+	txn->str.n = at + s.n;
+	if (!plain && !is_plain(s.p, s.n))
+		mend(txn, txn->str.p + at, s.n);
+	return at;
 }
 
 static bool is_redacted(const struct osp_tracker *trk, struct osp_slice name)
@@ -407,33 +443,68 @@ static int keep_headers(struct osp_txn *txn, const struct osp_msg *msg)
 		const struct osp_header *hdr = &msg->header[i];
 
 		kept[i] = (struct osp_kept_header){ 0 };
-		if (keep(txn, hdr->name, &kept[i].name_off, &kept[i].name_n))
+		if (reserve(txn, (uint64_t)hdr->name.n + hdr->value.n))
 			return -ENOMEM;
-		if (is_redacted(trk, hdr->name))
+		kept[i].name_n = hdr->name.n;
+		kept[i].name_off = keep(txn, hdr->name, msg->plain);
+		if (is_redacted(trk, hdr->name)) {
 			kept[i].redacted = hdr->value.n + 1;
-		else if (keep(txn, hdr->value, &kept[i].value_off, &kept[i].value_n))
-			return -ENOMEM;
+			continue;
+		}
+		kept[i].value_n = hdr->value.n;
+		kept[i].value_off = keep(txn, hdr->value, msg->plain);
 	}
 	half->header_off = txn->str.n;
-	if (osp_conn_buf_add(txn->conn, &txn->str, (const char *)kept,
-			     msg->header_n * (uint32_t)sizeof(*kept)))
+	if (reserve(txn, msg->header_n * (uint64_t)sizeof(*kept)))
 		return -ENOMEM;
+	if (msg->header_n)
+		memcpy(txn->str.p + txn->str.n, kept, msg->header_n * sizeof(*kept));
+	txn->str.n += msg->header_n * (uint32_t)sizeof(*kept);
 	half->header_n = msg->header_n;
 	if (msg->truncated)
 		txn->flags |= OSP_RF_TRUNCATED;
 	return 0;
 }
 
+/* A request's strings, or a response's, are next to each other but for the version. */
+static int keep_strings(struct osp_txn *txn, const struct osp_msg *msg)
+{
+	int first = STR(msg->kind == OSP_REQ ? OSP_S_METHOD : OSP_S_REASON);
+	int last = STR(msg->kind == OSP_REQ ? OSP_S_REQ_TRANSFER_ENCODING :
+					      OSP_S_RES_TRANSFER_ENCODING);
+	struct osp_slice version = msg->str[STR(OSP_S_HTTP_VERSION)];
+	uint64_t n = version.n;
+	int i;
+
+	for (i = first; i <= last; i++)
+		n += msg->str[i].n;
+	if (reserve(txn, n))
+		return -ENOMEM;
+	/* The request's version is the transaction's. */
+	if (version.p && !txn->off[STR(OSP_S_HTTP_VERSION)]) {
+		txn->len[STR(OSP_S_HTTP_VERSION)] = version.n;
+		txn->off[STR(OSP_S_HTTP_VERSION)] = keep(txn, version, msg->plain);
+	}
+	for (i = first; i <= last; i++) {
+		if (!msg->str[i].p)
+			continue;
+		txn->len[i] = msg->str[i].n;
+		txn->off[i] = keep(txn, msg->str[i], msg->plain);
+	}
+	return 0;
+}
+
 static int keep_msg(struct osp_txn *txn, const struct osp_msg *msg)
 {
 	struct osp_half *half = &txn->half[msg->kind];
-	int i;
 
 	half->there = true;
 	half->status = msg->status;
 	half->head_bytes = msg->head_bytes;
 	half->has_cl = msg->has_cl;
 	half->codings = msg->codings;
+	half->by_length = msg->has_cl && !msg->te;
+	half->digest = NO_BODY;
 	half->content_length = msg->content_length;
 	half->pos = msg->pos;
 	half->ts0 = msg->seg.ts;
@@ -444,13 +515,8 @@ static int keep_msg(struct osp_txn *txn, const struct osp_msg *msg)
 	half->tid = msg->seg.tid;
 	half->proc = osp_proc_get(&txn->conn->trk->procs, half->tgid);
 	txn->anomalies |= msg->anomalies;
-	for (i = 0; i < OSP_MSG_STRS; i++) {
-		/* The request's version is the transaction's. */
-		if (!msg->str[i].p || txn->off[i])
-			continue;
-		if (keep(txn, msg->str[i], &txn->off[i], &txn->len[i]))
-			return -ENOMEM;
-	}
+	if (keep_strings(txn, msg))
+		return -ENOMEM;
 	return txn->conn->trk->conf.headers ? keep_headers(txn, msg) : 0;
 }
 
@@ -516,6 +582,19 @@ static void on_interim(void *ctx, const struct osp_msg *msg)
 	txn->interim[txn->interim_n++] = msg->status;
 }
 
+/* A body that comes in one piece needs no state. */
+static void hash_body(struct osp_half *half, const char *p, uint32_t n)
+{
+	if (!half->body && half->by_length && n == half->content_length) {
+		half->digest = XXH64(p, n, 0);
+		return;
+	}
+	if (!half->hashed)
+		XXH64_reset(&half->xxh, 0);
+	half->hashed = true;
+	XXH64_update(&half->xxh, p, n);
+}
+
 static void on_body(void *ctx, int kind, const char *p, uint32_t n)
 {
 	struct osp_conn *conn = ctx;
@@ -526,13 +605,9 @@ static void on_body(void *ctx, int kind, const char *p, uint32_t n)
 	if (!txn)
 		return;
 	half = &txn->half[kind];
+	if (!half->gap)
+		hash_body(half, p, n);
 	half->body += n;
-	if (!half->gap) {
-		if (!half->hashed)
-			XXH64_reset(&half->xxh, 0);
-		half->hashed = true;
-		XXH64_update(&half->xxh, p, n);
-	}
 	if (!keep_max)
 		return;
 	room = half->gap ? 0 : keep_max - half->kept.n;

@@ -28,7 +28,8 @@ struct osp_half {
 	bool sized;		/* wire, body are right */
 	bool gap;		/* bytes of it are missing */
 	bool has_cl;
-	bool hashed;
+	bool by_length;		/* its body is as long as content_length says, or cut off */
+	bool hashed;		/* xxh is in use */
 	bool codings;		/* more of them than the string tells */
 	uint16_t status;
 	uint32_t head_bytes;
@@ -40,6 +41,7 @@ struct osp_half {
 	uint64_t pos, end;
 	uint64_t ts0, ts1;	/* event time of the first and the last byte */
 	struct osp_buf kept;	/* of the body */
+	uint64_t digest;	/* of the body, unless hashed */
 	XXH64_state_t xxh;
 };
 
@@ -57,7 +59,9 @@ struct osp_txn {
 	uint32_t size;		/* of the allocation */
 	uint32_t flags, anomalies;
 	uint32_t off[OSP_MSG_STRS], len[OSP_MSG_STRS];	/* into str; off 0: not there */
-	struct osp_buf str;	/* starts with a byte of nothing, so that 0 is no offset */
+	struct osp_buf str;	/* starts with a byte of nothing, so that 0 is no offset; in room[]
+				 * as long as that is enough
+				 */
 	uint16_t interim[OSP_INTERIM_MAX];
 	uint8_t interim_n;
 	uint8_t answers;	/* enum osp_answers: what a response to it has to know */
@@ -68,6 +72,7 @@ struct osp_txn {
 	bool bad_request;	/* the request can't be framed, its answer is awaited */
 	bool maybe_answered;	/* the response may be among what was lost */
 	struct osp_half half[OSP_ENDS];
+	char room[];
 };
 
 #define OSP_EX_BLOCKS 4

@@ -3,9 +3,10 @@
  *
  * Layout: the record, its arrays (headers, gaps or counters; all 8-byte aligned), then the bytes of
  * its strings without padding. Size and copy walk the same parts, so what one counts the other
- * uses. Names in counters are static or live as long as their sink (see osp_record.h): they are
+ * uses; a copy into memory of any size finds out on the way whether it fits. Names in counters are static or live as long as their sink (see osp_record.h): they are
  * pointed to, not copied.
  */
+#include "agent/base/mem.h"
 #include "record/osp_record.h"
 
 #include <string.h>
@@ -58,86 +59,118 @@ size_t osp_record_size(const struct osp_record *rec)
 	return (n + 7) & ~(size_t)7;
 }
 
-/* Takes n bytes of *at. */
-static void *put_bytes(char **at, const void *from, size_t n)
-{
-	char *p = *at;
+/* Where the copy goes on, and what is left there. */
+struct dest {
+	char *at;
+	size_t room;
+	int full;
+};
 
-	if (n)
-		memcpy(p, from, n);
-	*at += n;
+/* Takes n bytes of d; NULL: they do not fit. */
+static inline char *take(struct dest *d, size_t n)
+{
+	char *p = d->at;
+
+	if (n > d->room) {
+		d->full = 1;
+		return NULL;
+	}
+	d->at += n;
+	d->room -= n;
 	return p;
 }
 
 /* An array of the record; NULL stays NULL, an empty one stays "known and empty". */
-static void *put_array(char **at, const void *from, size_t n)
+static void *put_array(struct dest *d, const void *from, size_t n)
 {
-	return from ? put_bytes(at, from, n) : NULL;
+	char *p = from ? take(d, n) : NULL;
+
+	if (p && n)
+		memcpy(p, from, n);
+	return p;
 }
 
-static void put_slice(char **at, struct osp_slice *s)
+static inline void put_slice(struct dest *d, struct osp_slice *s)
 {
-	if (s->p)
-		s->p = put_bytes(at, s->p, s->n);
-	else
+	char *p;
+
+	if (!s->p) {
 		s->n = 0;
+		return;
+	}
+	p = take(d, s->n);
+	if (p)
+		osp_copy_short(p, s->p, s->n);
+	s->p = p;
 }
 
-static void put_headers(char **at, struct osp_rec_msg *msg)
+static void put_headers(struct dest *d, struct osp_rec_msg *msg)
 {
-	struct osp_rec_header *header;
+	struct osp_rec_header *header = put_array(d, msg->header,
+						  msg->header_n * sizeof(*header));
 
-	if (!msg->header)
+	if (!header)
 		msg->header_n = 0;
-	header = put_array(at, msg->header, msg->header_n * sizeof(*header));
 	msg->header = header;
 }
 
-static void put_header_strings(char **at, struct osp_rec_msg *msg)
+static void put_header_strings(struct dest *d, struct osp_rec_msg *msg)
 {
 	struct osp_rec_header *header = (struct osp_rec_header *)msg->header;
 
 	for (uint32_t i = 0; i < msg->header_n; i++) {
-		put_slice(at, &header[i].name);
-		put_slice(at, &header[i].value);
+		put_slice(d, &header[i].name);
+		put_slice(d, &header[i].value);
 	}
 }
 
-static void put_gaps(char **at, struct osp_rec_stream *strm)
+static void put_gaps(struct dest *d, struct osp_rec_stream *strm)
 {
+	strm->gap = put_array(d, strm->gap, strm->gap_n * sizeof(*strm->gap));
 	if (!strm->gap)
 		strm->gap_n = 0;
-	strm->gap = put_array(at, strm->gap, strm->gap_n * sizeof(*strm->gap));
 }
 
-struct osp_record *osp_record_copy(void *mem, const struct osp_record *rec)
+static void put_counters(struct dest *d, struct osp_rec_ledger *led)
+{
+	led->counter = put_array(d, led->counter, led->counter_n * sizeof(*led->counter));
+	if (!led->counter)
+		led->counter_n = 0;
+}
+
+size_t osp_record_put(void *mem, size_t cap, const struct osp_record *rec)
 {
 	struct osp_record *out = mem;
-	char *at = (char *)mem + sizeof(*out);
+	struct dest d = { .at = (char *)mem + sizeof(*out), .room = cap - sizeof(*out) };
 
-	memcpy(out, rec, sizeof(*out));
+	if (cap < sizeof(*out))
+		return 0;
+	osp_mem_copy(out, rec, sizeof(*out));
 	out->size = sizeof(*out);
 	/* All arrays first: strings have no alignment. */
 	switch (out->kind) {
 	case OSP_REC_TRANSACTION:
-		put_headers(&at, &out->msg[OSP_REQ]);
-		put_headers(&at, &out->msg[OSP_RES]);
-		put_header_strings(&at, &out->msg[OSP_REQ]);
-		put_header_strings(&at, &out->msg[OSP_RES]);
+		put_headers(&d, &out->msg[OSP_REQ]);
+		put_headers(&d, &out->msg[OSP_RES]);
+		put_header_strings(&d, &out->msg[OSP_REQ]);
+		put_header_strings(&d, &out->msg[OSP_RES]);
 		break;
 	case OSP_REC_CONNECTION:
-		put_gaps(&at, &out->connection.dir[0]);
-		put_gaps(&at, &out->connection.dir[1]);
+		put_gaps(&d, &out->connection.dir[0]);
+		put_gaps(&d, &out->connection.dir[1]);
 		break;
 	case OSP_REC_LEDGER:
-		if (!out->ledger.counter)
-			out->ledger.counter_n = 0;
-		out->ledger.counter = put_array(&at, out->ledger.counter,
-						out->ledger.counter_n *
-							sizeof(*out->ledger.counter));
+		put_counters(&d, &out->ledger);
 		break;
 	}
 	for (int i = 0; i < OSP_S_MAX; i++)
-		put_slice(&at, &out->str[i]);
-	return out;
+		put_slice(&d, &out->str[i]);
+	take(&d, -(cap - d.room) & 7);
+	return d.full ? 0 : cap - d.room;
+}
+
+struct osp_record *osp_record_copy(void *mem, const struct osp_record *rec)
+{
+	osp_record_put(mem, osp_record_size(rec), rec);
+	return mem;
 }

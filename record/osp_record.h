@@ -315,6 +315,11 @@ size_t osp_record_size(const struct osp_record *rec);
  */
 struct osp_record *osp_record_copy(void *mem, const struct osp_record *rec);
 
+/* The same into cap bytes, if that is enough. Returns the bytes used, a multiple of 8; 0: it does not
+ * fit, and mem holds nothing of use.
+ */
+size_t osp_record_put(void *mem, size_t cap, const struct osp_record *rec);
+
 /* Community ID v1, seed 0, of a TCP/UDP 5-tuple. Addresses 16 bytes, v4-mapped for IPv4 (which are
  * hashed as 4 bytes). out: "1:" + base64(sha1), NUL-terminated, at most 32 bytes.
  * https://github.com/corelight/community-id-spec

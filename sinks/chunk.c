@@ -71,14 +71,17 @@ void osp_chunk_put(struct osp_chunk_pool *pool, struct osp_chunk *chunk)
 	free(chunk);
 }
 
-struct osp_record *osp_chunk_add(struct osp_chunk *chunk, const struct osp_record *rec, size_t size)
+struct osp_record *osp_chunk_add(struct osp_chunk *chunk, const struct osp_record *rec)
 {
-	struct osp_record *copy;
+	void *mem = chunk->mem + chunk->used;
+	size_t n;
 
-	if (chunk->n == OSP_CHUNK_RECS || size > chunk->cap - chunk->used)
+	if (chunk->n == OSP_CHUNK_RECS)
 		return NULL;
-	copy = osp_record_copy(chunk->mem + chunk->used, rec);
-	chunk->used += size;
-	chunk->rec[chunk->n++] = copy;
-	return copy;
+	n = osp_record_put(mem, chunk->cap - chunk->used, rec);
+	if (!n)
+		return NULL;
+	chunk->used += n;
+	chunk->rec[chunk->n++] = mem;
+	return mem;
 }

@@ -42,8 +42,7 @@ void osp_chunk_hold(struct osp_chunk *chunk);
 void osp_chunk_put(struct osp_chunk_pool *pool, struct osp_chunk *chunk);
 
 /* rec copied into the chunk; NULL: it has no room for it. */
-struct osp_record *osp_chunk_add(struct osp_chunk *chunk, const struct osp_record *rec,
-				 size_t size);
+struct osp_record *osp_chunk_add(struct osp_chunk *chunk, const struct osp_record *rec);
 
 static inline struct osp_record *osp_chunk_rec(struct osp_chunk *chunk, uint32_t i)
 {

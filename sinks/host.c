@@ -434,7 +434,6 @@ void osp_lane_offer(void *ctx, const struct osp_record *rec)
 {
 	struct osp_lane *lane = ctx;
 	struct osp_sinks *sinks = lane->sinks;
-	size_t size = osp_record_size(rec);
 	struct osp_record *copy = NULL;
 
 	if (!rec->kind || rec->kind >= OSP_REC_KIND_MAX ||
@@ -444,9 +443,9 @@ void osp_lane_offer(void *ctx, const struct osp_record *rec)
 	}
 	if (!sinks->closed) {
 		if (lane->chunk)
-			copy = osp_chunk_add(lane->chunk, rec, size);
-		if (!copy && next_chunk(lane, size))
-			copy = osp_chunk_add(lane->chunk, rec, size);
+			copy = osp_chunk_add(lane->chunk, rec);
+		if (!copy && next_chunk(lane, osp_record_size(rec)))
+			copy = osp_chunk_add(lane->chunk, rec);
 	}
 	lane->seq++;
 	if (!copy) {

@@ -32,6 +32,16 @@ void osp_mem_free(void *p)
 	free(p);
 }
 
+void osp_mem_clear(void *p, size_t n)
+{
+	memset(p, 0, n);
+}
+
+void osp_mem_copy(void *to, const void *from, size_t n)
+{
+	memcpy(to, from, n);
+}
+
 /* Class 2k is 128 << k, class 2k + 1 half as much again. */
 static unsigned int pool_class(uint64_t n)
 {

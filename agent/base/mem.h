@@ -23,6 +23,12 @@ void *osp_mem_zalloc(size_t n);
 void *osp_mem_realloc(void *p, size_t n);
 void osp_mem_free(void *p);
 
+/* memset and memcpy out of line: for a known size of some hundred bytes gcc writes rep stos and
+ * rep movs, which take several times as long as what libc picks for the machine.
+ */
+void osp_mem_clear(void *p, size_t n);
+void osp_mem_copy(void *to, const void *from, size_t n);
+
 #define OSP_POOL_MIN 128u
 #define OSP_POOL_CLASSES 50
 

@@ -662,6 +662,23 @@ static bool inside(struct osp_slice s, const char *mem, size_t n)
 	return !s.p || (s.p >= mem && s.p + s.n <= mem + n);
 }
 
+/* Into every room that is too small, each an allocation of its own; then into one that is not. */
+static void check_put(const struct osp_record *rec, const char *name)
+{
+	size_t n = osp_record_size(rec), cap, fits = 0;
+	void *mem;
+
+	for (cap = 0; cap < n; cap += 8) {
+		mem = aligned_alloc(8, cap);
+		fits += osp_record_put(mem, cap, rec) != 0;
+		free(mem);
+	}
+	eq_int(fits, 0, "%s: is not put where it has no room", name);
+	mem = aligned_alloc(8, n + 64);
+	eq_int(osp_record_put(mem, n + 64, rec), n, "%s: takes what its size says", name);
+	free(mem);
+}
+
 static void check_copy(struct osp_record *rec, const char *name)
 {
 	size_t n = osp_record_size(rec);
@@ -680,6 +697,7 @@ static void check_copy(struct osp_record *rec, const char *name)
 	ok(all, "%s: nothing of the copy points back", name);
 	got = json(copy);
 	eq_str(got, want, "%s: the copy says the same", name);
+	check_put(rec, name);
 	free(got);
 	free(want);
 	free(mem);
