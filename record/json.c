@@ -12,17 +12,21 @@
  *
  * Bytes that are not UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF) are
  * written as the escape \u00XX, one a byte, and the record gets the flag "nonutf8". Flags stand
- * before most strings, so strings are looked at first; nearly all are ASCII, eight bytes a step.
+ * before most strings, so a record in which such bytes turn up is written again, with the flag.
  */
 #include "record/base64.h"
 #include "record/osp_record.h"
 
 #include <endian.h>
 #include <netinet/in.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 struct jw {
 	char *buf;
 	size_t cap, len;
+	int bad;	/* bytes that are not UTF-8 were met */
 };
 
 /* An open object or array: where its name starts, where its first comma stands. */
@@ -86,46 +90,90 @@ static const char digits2[] = "0001020304050607080910111213141516171819202122232
 
 static const char hex[] = "0123456789abcdef";
 
-/* Decimal digits of v that end right before end; returns their start. At most 20. */
-static inline char *dec_before(char *end, uint64_t v)
+/* The eight digits of v < 10^8 as bytes, 0 to 9, the first in the lowest: halves, quarters, digits,
+ * all of one size at once. The factors are reciprocals: 10486 / 2^20 is 1/100 for all below 10^4,
+ * 103 / 2^10 is 1/10 for all below 100.
+ */
+static inline uint64_t digits8(uint32_t v)
 {
-	while (v >= 100) {
-		end -= 2;
-		memcpy(end, digits2 + v % 100 * 2, 2);
-		v /= 100;
-	}
-	if (v >= 10) {
-		end -= 2;
-		memcpy(end, digits2 + v * 2, 2);
-	} else {
-		*--end = (char)('0' + v);
-	}
-	return end;
+	uint64_t x = v / 10000 | (uint64_t)(v % 10000) << 32, t;
+
+	t = x * 10486 >> 20 & 0x0000007f0000007full;
+	x = t + ((x - t * 100) << 16);
+	t = x * 103 >> 10 & 0x000f000f000f000full;
+	return t + ((x - t * 10) << 8);
 }
 
-/* How many decimal digits v has. 1233/4096 is a little more than log10(2), close enough for 64 bits
- * to be at most one too many; the power of ten decides.
- */
-static inline unsigned int dec_len(uint64_t v)
-{
-	static const uint64_t pow10[] = {
-		1ull, 10ull, 100ull, 1000ull, 10000ull, 100000ull, 1000000ull, 10000000ull,
-		100000000ull, 1000000000ull, 10000000000ull, 100000000000ull, 1000000000000ull,
-		10000000000000ull, 100000000000000ull, 1000000000000000ull, 10000000000000000ull,
-		100000000000000000ull, 1000000000000000000ull, 10000000000000000000ull,
-	};
-	unsigned int bits = 64 - (unsigned int)__builtin_clzll(v | 1), t = bits * 1233 >> 12;
+#define ZEROS 0x3030303030303030ull	/* '0', eight times */
 
-	return t + (v >= pow10[t] || !v);
+static inline void store8(char *p, uint64_t x)
+{
+	x = htole64(x);
+	memcpy(p, &x, 8);
+}
+
+/* All eight digits. */
+static inline void dec8(char *p, uint32_t v)
+{
+	store8(p, digits8(v) | ZEROS);
+}
+
+/* v < 10^8 without leading zeros; eight bytes are written, the number's length is returned. */
+static inline size_t dec_upto8(char *p, uint32_t v)
+{
+	uint64_t x = digits8(v);
+	unsigned int zeros = (unsigned int)__builtin_ctzll(x | 1ull << 56) / 8;
+
+	store8(p, (x | ZEROS) >> 8 * zeros);
+	return 8 - zeros;
+}
+
+/* One to four digits; most numbers of a record are no longer. */
+static inline size_t dec_upto4(char *p, uint32_t v)
+{
+	uint32_t hi = v / 100;
+	size_t n = 0;
+
+	if (hi) {
+		memcpy(p, digits2 + hi * 2 + (hi < 10), 2);
+		n = 2 - (hi < 10);
+		memcpy(p + n, digits2 + v % 100 * 2, 2);
+		return n + 2;
+	}
+	memcpy(p, digits2 + v * 2 + (v < 10), 2);
+	return 2 - (v < 10);
+}
+
+#define DEC_MAX 24	/* what is written at most, as opposed to used: 20 */
+
+static inline size_t dec(char *p, uint64_t v)
+{
+	size_t n = 0;
+
+	if (v < 10000)
+		return dec_upto4(p, (uint32_t)v);
+	if (v < 100000000)
+		return dec_upto8(p, (uint32_t)v);
+	if (v >= 10000000000000000ull) {
+		n = dec_upto4(p, (uint32_t)(v / 10000000000000000ull));
+		v %= 10000000000000000ull;
+		dec8(p + n, (uint32_t)(v / 100000000));
+		n += 8;
+	} else {
+		n = dec_upto8(p, (uint32_t)(v / 100000000));
+	}
+	dec8(p + n, (uint32_t)(v % 100000000));
+	return n + 8;
 }
 
 static void put_u64(struct jw *w, uint64_t v)
 {
-	size_t len = w->len + dec_len(v);
+	char tmp[DEC_MAX];
 
-	if (len <= w->cap)
-		dec_before(w->buf + len, v);
-	w->len = len;
+	if (w->cap - w->len >= DEC_MAX && w->len <= w->cap)
+		w->len += dec(w->buf + w->len, v);
+	else
+		put(w, tmp, dec(tmp, v));
 }
 
 static void put_i64(struct jw *w, int64_t v)
@@ -135,17 +183,29 @@ static void put_i64(struct jw *w, int64_t v)
 	put_u64(w, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
-static void hex64(char out[16], uint64_t v)
+/* The eight hexadecimal digits of v: nibbles spread to bytes, the first in the lowest; those above 9
+ * are moved on from ':' to 'a'.
+ */
+static inline void hex32(char *out, uint32_t v)
 {
-	for (int i = 15; i >= 0; i--, v >>= 4)
-		out[i] = hex[v & 15];
+	uint64_t x = __builtin_bswap32(v);
+
+	x = (x | x << 16) & 0x0000ffff0000ffffull;
+	x = (x | x << 8) & 0x00ff00ff00ff00ffull;
+	x = (x >> 4 | x << 8) & 0x0f0f0f0f0f0f0f0full;
+	store8(out, x + ZEROS + ((x + 0x0606060606060606ull) >> 4 & 0x0101010101010101ull) *
+				('a' - '9' - 1));
 }
 
-/* v as exactly n digits. */
-static void dec_fixed(char *out, int n, uint32_t v)
+static inline void hex64(char out[16], uint64_t v)
 {
-	for (int i = n - 1; i >= 0; i--, v /= 10)
-		out[i] = (char)('0' + v % 10);
+	hex32(out, (uint32_t)(v >> 32));
+	hex32(out + 8, (uint32_t)v);
+}
+
+static inline void dec2(char *out, uint32_t v)
+{
+	memcpy(out, digits2 + v * 2, 2);
 }
 
 /* Day number (0 = 1970-01-01) to a date of the Gregorian calendar. Counted from 1 March of the year
@@ -184,13 +244,15 @@ static void put_time(struct jw *w, int64_t ns)
 		day--;
 	in_day = (uint32_t)(sec - day * 86400);
 	civil(day, &y, &m, &d);
-	dec_fixed(t + 1, 4, y);
-	dec_fixed(t + 6, 2, m);
-	dec_fixed(t + 9, 2, d);
-	dec_fixed(t + 12, 2, in_day / 3600);
-	dec_fixed(t + 15, 2, in_day / 60 % 60);
-	dec_fixed(t + 18, 2, in_day % 60);
-	dec_fixed(t + 21, 9, (uint32_t)frac);
+	dec2(t + 1, y / 100);	/* int64 ns end in the year 2262 */
+	dec2(t + 3, y % 100);
+	dec2(t + 6, m);
+	dec2(t + 9, d);
+	dec2(t + 12, in_day / 3600);
+	dec2(t + 15, in_day / 60 % 60);
+	dec2(t + 18, in_day % 60);
+	t[21] = (char)('0' + frac / 100000000);
+	dec8(t + 22, (uint32_t)(frac % 100000000));
 	put(w, t, sizeof(t) - 1);
 }
 
@@ -278,28 +340,6 @@ static int utf8_valid(const uint8_t *p, size_t n)
 	return 1;
 }
 
-static int is_ascii(const uint8_t *p, size_t n)
-{
-	uint64_t any = 0;
-	size_t i;
-
-	if (n < 8) {
-		for (i = 0; i < n; i++)
-			any |= p[i];
-		return !(any & 0x80);
-	}
-	for (i = 0; i + 8 <= n; i += 8)
-		any |= load8(p + i);
-	return !((any | load8(p + n - 8)) & HIGHS);
-}
-
-static int slice_bad(struct osp_slice s)
-{
-	const uint8_t *p = (const uint8_t *)s.p;
-
-	return p && !is_ascii(p, s.n) && !utf8_valid(p, s.n);
-}
-
 static void put_escape(struct jw *w, uint8_t c)
 {
 	static const char shorts[32] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n',
@@ -347,32 +387,93 @@ static void put_text(struct jw *w, const uint8_t *p, size_t n)
 		}
 		put(w, p + run, at - run);
 		put_escape(w, p[at]);
+		w->bad |= p[at] >= 0x80;
 		run = ++at;
 	}
 	put(w, p + run, n - run);
 }
 
-/* Most strings: short, nothing to escape, and there is room. Checked and stored in one go; false:
- * not such a string, nothing has been done.
- */
-static inline int put_short(struct jw *w, const uint8_t *p, size_t n)
+#ifdef __SSE2__
+/* Nonzero: as for special8(), without saying where. Signed, bytes above ASCII are below ' ', too. */
+static inline int special16(__m128i v)
 {
-	uint64_t x, marks = 0;
-	char *out;
+	__m128i odd = _mm_or_si128(_mm_cmpgt_epi8(_mm_set1_epi8(' '), v),
+				   _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
+
+	odd = _mm_or_si128(odd, _mm_cmpeq_epi8(v, _mm_set1_epi8('"')));
+	odd = _mm_or_si128(odd, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+	return _mm_movemask_epi8(odd);
+}
+
+/* n >= 16 bytes, checked and stored; true: there was nothing special. */
+static inline int copy_plain(char *out, const uint8_t *p, size_t n)
+{
+	__m128i v;
+	int odd;
 	size_t i;
 
-	if (n < 8 || n > 256 || w->len + n + 2 > w->cap)
-		return 0;
-	out = w->buf + w->len + 1;
-	for (i = 0; i + 8 <= n; i += 8) {
+	v = _mm_loadu_si128((const __m128i *)(p + n - 16));
+	_mm_storeu_si128((__m128i *)(out + n - 16), v);
+	odd = special16(v);
+	for (i = 0; i + 16 < n; i += 16) {
+		v = _mm_loadu_si128((const __m128i *)(p + i));
+		_mm_storeu_si128((__m128i *)(out + i), v);
+		odd |= special16(v);
+	}
+	return !odd;
+}
+
+/* The same for 8 <= n < 16. */
+static inline int copy_plain8(char *out, const uint8_t *p, size_t n)
+{
+	__m128i a = _mm_loadl_epi64((const __m128i *)p);
+	__m128i b = _mm_loadl_epi64((const __m128i *)(p + n - 8));
+
+	_mm_storel_epi64((__m128i *)out, a);
+	_mm_storel_epi64((__m128i *)(out + n - 8), b);
+	return !special16(_mm_unpacklo_epi64(a, b));
+}
+#else
+static inline int copy_plain(char *out, const uint8_t *p, size_t n)
+{
+	uint64_t x = load8(p + n - 8), odd = special8(x);
+	size_t i;
+
+	memcpy(out + n - 8, p + n - 8, 8);
+	for (i = 0; i + 8 < n; i += 8) {
 		x = load8(p + i);
-		marks |= special8(x);
+		odd |= special8(x);
 		memcpy(out + i, p + i, 8);
 	}
-	marks |= special8(load8(p + n - 8));
-	if (marks)
+	return !odd;
+}
+#define copy_plain8 copy_plain
+#endif
+
+/* For 4 <= n < 8. */
+static inline int copy_plain4(char *out, const uint8_t *p, size_t n)
+{
+	uint32_t a, b;
+
+	memcpy(&a, p, 4);
+	memcpy(&b, p + n - 4, 4);
+	memcpy(out, &a, 4);
+	memcpy(out + n - 4, &b, 4);
+	return !special8((uint64_t)a << 32 | b);
+}
+
+/* Most strings: nothing to escape, and there is room. Checked and stored in one go; false: not such
+ * a string, nothing has been done.
+ */
+static inline int put_plain(struct jw *w, const uint8_t *p, size_t n)
+{
+	char *out = w->buf + w->len + 1;
+
+	if (n < 4 || w->len > w->cap || w->cap - w->len < n + 2)
 		return 0;
-	memcpy(out + n - 8, p + n - 8, 8);
+	if (!(n >= 16 ? copy_plain(out, p, n) : n >= 8 ? copy_plain8(out, p, n) :
+						       copy_plain4(out, p, n)))
+		return 0;
 	out[-1] = '"';
 	out[n] = '"';
 	w->len += n + 2;
@@ -381,7 +482,7 @@ static inline int put_short(struct jw *w, const uint8_t *p, size_t n)
 
 static void put_slice(struct jw *w, struct osp_slice s)
 {
-	if (s.p && put_short(w, (const uint8_t *)s.p, s.n))
+	if (s.p && put_plain(w, (const uint8_t *)s.p, s.n))
 		return;
 	LIT(w, "\"");
 	if (s.p)
@@ -411,27 +512,6 @@ static void put_name(struct jw *w, const char *s)
 
 /* ---- parts of records ---------------------------------------------------------------------- */
 
-static int headers_bad(const struct osp_rec_msg *msg)
-{
-	if (!msg->header)
-		return 0;
-	for (uint32_t i = 0; i < msg->header_n; i++)
-		if (slice_bad(msg->header[i].name) ||
-		    (!msg->header[i].redacted && slice_bad(msg->header[i].value)))
-			return 1;
-	return 0;
-}
-
-/* Whether any string that will be written is not UTF-8. Bodies have an encoding of their own. */
-static int record_bad_utf8(const struct osp_record *rec)
-{
-	for (int i = 0; i < OSP_S_MAX; i++)
-		if (i != OSP_S_REQ_BODY && i != OSP_S_RES_BODY && slice_bad(rec->str[i]))
-			return 1;
-	return rec->kind == OSP_REC_TRANSACTION &&
-	       (headers_bad(&rec->msg[OSP_REQ]) || headers_bad(&rec->msg[OSP_RES]));
-}
-
 static void put_bits(struct jw *w, struct jw_open o, uint32_t bits, const char *(*name)(int))
 {
 	for (; bits; bits &= bits - 1) {
@@ -443,14 +523,16 @@ static void put_bits(struct jw *w, struct jw_open o, uint32_t bits, const char *
 
 static char *text_v4(char *p, const uint8_t *a)
 {
-	char tmp[4], *d;
-
 	for (int i = 0; i < 4; i++) {
+		uint32_t v = a[i];
+
 		if (i)
 			*p++ = '.';
-		d = dec_before(tmp + sizeof(tmp), a[i]);
-		while (d < tmp + sizeof(tmp))
-			*p++ = *d++;
+		if (v >= 100)
+			*p++ = (char)('0' + v / 100);
+		if (v >= 10)
+			*p++ = digits2[v % 100 * 2];
+		*p++ = digits2[v % 100 * 2 + 1];
 	}
 	return p;
 }
@@ -925,9 +1007,8 @@ static void put_ledger(struct jw *w, const struct osp_record *rec)
 
 /* ---- the record ---------------------------------------------------------------------------- */
 
-static void put_common(struct jw *w, const struct osp_record *rec)
+static void put_common(struct jw *w, const struct osp_record *rec, uint32_t flags)
 {
-	uint32_t flags = rec->flags | (record_bad_utf8(rec) ? OSP_RF_NONUTF8 : 0);
 	char id[32];
 
 	LIT(w, "{\"schema\":\"" OSP_RECORD_SCHEMA "\"");
@@ -949,22 +1030,31 @@ static void put_common(struct jw *w, const struct osp_record *rec)
 		put_bits(w, OPEN(w, "anomalies"), rec->anomalies, osp_anomaly_name);
 }
 
+static void put_record(struct jw *w, const struct osp_record *rec, uint32_t flags)
+{
+	put_common(w, rec, flags);
+	switch (rec->kind) {
+	case OSP_REC_TRANSACTION:
+		put_transaction(w, rec);
+		break;
+	case OSP_REC_CONNECTION:
+		put_connection(w, rec);
+		break;
+	case OSP_REC_LEDGER:
+		put_ledger(w, rec);
+		break;
+	}
+	LIT(w, "}");
+}
+
 size_t osp_record_json(const struct osp_record *rec, char *buf, size_t cap)
 {
 	struct jw w = { .buf = buf, .cap = cap };
 
-	put_common(&w, rec);
-	switch (rec->kind) {
-	case OSP_REC_TRANSACTION:
-		put_transaction(&w, rec);
-		break;
-	case OSP_REC_CONNECTION:
-		put_connection(&w, rec);
-		break;
-	case OSP_REC_LEDGER:
-		put_ledger(&w, rec);
-		break;
+	put_record(&w, rec, rec->flags);
+	if (w.bad && !(rec->flags & OSP_RF_NONUTF8)) {
+		w = (struct jw){ .buf = buf, .cap = cap };
+		put_record(&w, rec, rec->flags | OSP_RF_NONUTF8);
 	}
-	LIT(&w, "}");
 	return w.len;
 }
