@@ -312,7 +312,6 @@ void osp_conn_rec(struct osp_conn *conn, struct osp_record *rec)
 	const struct osp_tuple *t = &conn->tuple;
 	bool server = conn->role == OSP_ROLE_SERVER;
 
-	memset(out, 0, sizeof(*out));
 	out->cookie = conn->id;
 	out->role = conn->role;
 	out->role_from = conn->role_from;

@@ -148,7 +148,7 @@ bool osp_conn_is_unix(const struct osp_conn *conn);
 /* Takes the names of its ends. 0 or -ENOMEM. */
 int osp_conn_set_names(struct osp_conn *conn, const struct osp_ev_unix *ev);
 
-/* The connection's and the process's part of a record. */
+/* The connection's and the process's part of a record, which is all zero there so far. */
 void osp_conn_rec(struct osp_conn *conn, struct osp_record *rec);
 void osp_conn_rec_proc(struct osp_tracker *trk, struct osp_record *rec, struct osp_proc *proc,
 		       uint32_t tgid, uint32_t tid);

@@ -476,10 +476,13 @@ static int keep_strings(struct osp_txn *txn, const struct osp_msg *msg)
 	uint64_t n = version.n;
 	int i;
 
-	for (i = first; i <= last; i++)
-		n += msg->str[i].n;
-	if (reserve(txn, n))
-		return -ENOMEM;
+	/* They are parts of the head; adding them up is for when that alone would be too much. */
+	if (txn->str.cap - txn->str.n < msg->head_bytes) {
+		for (i = first; i <= last; i++)
+			n += msg->str[i].n;
+		if (reserve(txn, n))
+			return -ENOMEM;
+	}
 	/* The request's version is the transaction's. */
 	if (version.p && !txn->off[STR(OSP_S_HTTP_VERSION)]) {
 		txn->len[STR(OSP_S_HTTP_VERSION)] = version.n;

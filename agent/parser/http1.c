@@ -7,6 +7,8 @@
  */
 #include "agent/parser/http1.h"
 
+#include "agent/base/mem.h"
+
 #include <errno.h>
 #include <stddef.h>
 
@@ -426,7 +428,7 @@ static uint32_t whole_head(struct h1 *h, int dir, const char *p, uint32_t n,
 	struct osp_msg msg;
 	uint32_t len;
 
-	memset(&msg, 0, offsetof(struct osp_msg, header));
+	osp_mem_clear(&msg, offsetof(struct osp_msg, header));
 	msg.kind = (uint8_t)kind_of(h, dir);
 	msg.header = h->env->header;
 	len = osp_http1_head_fast(&msg, p, n < h->env->max_head ? n : h->env->max_head);
