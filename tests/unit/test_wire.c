@@ -306,7 +306,7 @@ static void test_random(void)
 		for (i = 0; i < talk.segs; i++)
 			feed(rs, &line[i]);
 		if (!as_sent(&got, &talk) || got.opens != 1 || got.closes != 1 || got.shuts != 2 ||
-		    !got.whole || got.flags != (OSP_CF_FIN_TX | OSP_CF_FIN_RX))
+		    !got.whole || got.flags != (OSP_CF_FIN_TX | OSP_CF_FIN_RX | OSP_CF_BOTH_WAYS))
 			bad++;
 		osp_reasm_free(rs);
 	}
