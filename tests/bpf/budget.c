@@ -27,6 +27,7 @@ struct form {
 	const char *name;
 	enum osp_capture capture;
 	bool loop;		/* with bpf_loop() */
+	bool unix_too;
 };
 
 static bool verbose;
@@ -44,11 +45,14 @@ static void prepare(struct osprey_bpf *skel, const struct form *form)
 	skel->rodata->osp_knobs = (struct osp_knobs){
 		.capture = form->capture, .self_tgid = (uint32_t)getpid(), .call_cap = 256u << 10,
 		.skip_from = 64u << 10, .wake_bytes = 4u << 20, .has_cookie = true,
+		.unix_too = form->unix_too,
 	};
 	bpf_program__set_autoload(skel->progs.osp_sock_send, sock);
 	bpf_program__set_autoload(skel->progs.osp_sock_recv, sock);
 	bpf_program__set_autoload(skel->progs.osp_sys_exit, !sock && form->loop);
 	bpf_program__set_autoload(skel->progs.osp_sys_exit_plain, !sock && !form->loop);
+	bpf_program__set_autoload(skel->progs.osp_unix_sweep, form->unix_too);
+	bpf_program__set_autoload(skel->progs.osp_iter_unix, form->unix_too);
 	bpf_map__set_max_entries(skel->maps.osp_data, 1u << 20);
 	bpf_map__set_max_entries(skel->maps.osp_ctl, 1u << 20);
 	bpf_map__set_max_entries(skel->maps.osp_scratch, (uint32_t)libbpf_num_possible_cpus());
@@ -102,9 +106,10 @@ out:
 int main(int argc, char **argv)
 {
 	static const struct form forms[] = {
-		{ "sock", OSP_CAPTURE_SOCK, true },
-		{ "syscall", OSP_CAPTURE_SYSCALL, true },
-		{ "plain", OSP_CAPTURE_SYSCALL, false },
+		{ "sock", OSP_CAPTURE_SOCK, true, false },
+		{ "unix", OSP_CAPTURE_SOCK, true, true },
+		{ "syscall", OSP_CAPTURE_SYSCALL, true, false },
+		{ "plain", OSP_CAPTURE_SYSCALL, false, false },
 	};
 	int bad = 0;
 
