@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """raw.py: a client on a bare socket that does exactly what a test tells it, and keeps a list of
 what it did: an entry (see tests/lib/peerlog.py) for each exchange, and bytes sent and received."""
+import fcntl
 import os
 import select
 import socket
 import struct
+import termios
+
+from rig import wait_for
 
 with open("/proc/self/comm") as comm:
 	COMM = comm.read().strip()
@@ -173,7 +177,14 @@ class Client:
 		if not select.select([self.sock], [], [], SECS)[0]:
 			raise TimeoutError("nothing came")
 
+	def unacked(self):
+		buf = fcntl.ioctl(self.sock, termios.TIOCOUTQ, struct.pack("i", 0))
+		return struct.unpack("i", buf)[0]
+
 	def reset(self):
+		"""When all that was sent is there: on another CPU a reset can overtake it."""
+		if not wait_for(lambda: not self.unacked(), SECS):
+			raise TimeoutError("what was sent is not acknowledged")
 		self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 		self.sock.close()
 
