@@ -13,6 +13,7 @@ static void client(void)
 	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 	static char out[KEEP_MAX + 1024];
 	struct msg req;
+	int left;
 
 	s->end = "reset";
 	ask(s, &io_plain, 0, 10, 100);
@@ -20,6 +21,9 @@ static void client(void)
 	send_all(s, &io_plain, out, SENT);
 	req.body = SENT - req.head;
 	req.has_digest = false;
+	/* On another CPU the reset could overtake what was sent. */
+	while (must(ioctl(s->fd, TIOCOUTQ, &left)) || left)
+		nap_ms(1);
 	must(setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
 	tell_txn(s, &req, NULL, "reset");
 	finish(s);
