@@ -139,6 +139,7 @@ def start_go(rig):
 	env = dict(os.environ, GOPROXY="off", GOFLAGS="-mod=mod", GO111MODULE="on", CGO_ENABLED="0",
 		   GOTOOLCHAIN="local")
 	env.setdefault("GOCACHE", os.path.join(os.path.expanduser("~"), ".cache", "go-build"))
+	env.setdefault("GOPATH", os.path.join(rig.tmp, "go"))
 	done = rig.run(["go", "build", "-o", prog, os.path.join(HERE, "servers/server.go")], secs=240,
 		       env=env)
 	if done.returncode:
