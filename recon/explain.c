@@ -166,7 +166,8 @@ static void put_frames(struct finder *fi, const struct rc_view *v, const struct 
 			ts = s ? rc_clock_to_b(&fi->m->clock, ts) : rc_clock_to_a(&fi->m->clock, ts);
 		for (uint32_t i = 0; i < conf->path_n[s]; i++)
 			if (rc_is_capture(conf->path[s][i]))
-				rc_frames_put(fi->to, conf->path[s][i], of, ts, conf->window_ns);
+				rc_frames_put(fi->to, conf->path[s][i], of, rec[!s], ts,
+					      conf->window_ns);
 	}
 }
 

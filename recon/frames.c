@@ -130,8 +130,8 @@ static int search_file(struct search *se, const char *path)
 	return err == -ENODATA ? 0 : err;
 }
 
-void rc_frames_put(FILE *to, const char *path, const struct osp_record *rec, int64_t ts,
-		  int64_t slack)
+void rc_frames_put(FILE *to, const char *path, const struct osp_record *rec,
+		   const struct osp_record *alt, int64_t ts, int64_t slack)
 {
 	int64_t dur = rec->has_timing & 2 ? rec->duration_ns : 0;
 	struct search se = { .conn = &rec->conn, .out = to };
@@ -144,6 +144,8 @@ void rc_frames_put(FILE *to, const char *path, const struct osp_record *rec, int
 	for (int e = 0; e < OSP_ENDS; e++) {
 		const struct osp_rec_msg *msg = &rec->msg[e];
 
+		if (alt && !(msg->has & OSP_MH_SEQ))
+			msg = &alt->msg[e];
 		if (!(msg->has & OSP_MH_SEQ))
 			continue;
 		any = true;

@@ -458,6 +458,8 @@ static void take_gaps(struct rc_ev *ev, const struct osp_rec_connection *cn)
 			/* Received by the kernel and not wanted by the process is no loss of
 			 * sight: there was nobody to see it.
 			 */
+			if (strm->gap[i].cause == OSP_CAUSE_SKIPPED)
+				continue; /* known, and wanted by nobody: nothing is lost */
 			if (strm->gap[i].cause == OSP_CAUSE_UNREAD) {
 				uint64_t n = ev->unread + strm->gap[i].bytes;
 

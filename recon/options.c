@@ -16,13 +16,15 @@ static const char help[] =
 	"Compares the transactions that two vantage points saw: records (jsonl), event "
 	"recordings,\n"
 	"packet captures, Zeek http.log, Suricata EVE, HAR; also .gz and .zst of the text ones.\n"
-	"A, B: a file, several joined by '+', a quoted pattern ('a.jsonl*'), or - for standard "
-	"input.\n"
+	"A, B: a file, several joined by '+', a quoted pattern ('a.jsonl*'), - for standard input,\n"
+	"or iface:NAME, packets from now on (files are read when that has ended).\n"
 	"\n"
 	"  -a, --a FILE          one more file of side A (repeatable; then A may be left out)\n"
 	"  -b, --b FILE          one more file of side B\n"
 	"      --name-a NAME     what to call side A (default: host, wire, client, or A)\n"
 	"      --name-b NAME     what to call side B\n"
+	"\n"
+	"  -d, --duration TIME   of iface:NAME (default: until Ctrl-C)\n"
 	"\n"
 	"  -m, --map X=Y         ip:port X is ip:port Y seen elsewhere (a VIP, DNAT); repeatable\n"
 	"      --host-ips LIST   addresses and networks with a probe, by commas; else as learned\n"
@@ -67,6 +69,7 @@ static const struct option longs[] = {
 	{ "name-b", required_argument, NULL, O_NAME_B },
 	{ "map", required_argument, NULL, 'm' },
 	{ "host-ips", required_argument, NULL, O_HOST_IPS },
+	{ "duration", required_argument, NULL, 'd' },
 	{ "window", required_argument, NULL, 'w' },
 	{ "guard", required_argument, NULL, O_GUARD },
 	{ "offset", required_argument, NULL, O_OFFSET },
@@ -269,6 +272,8 @@ static int set_explain(struct rc_conf *conf, const char *s)
 static int set_time_option(struct rc_conf *conf, int o, const char *s)
 {
 	switch (o) {
+	case 'd':
+		return set_time("--duration", s, false, &conf->duration_ns);
 	case 'w':
 		return set_time("--window", s, false, &conf->window_ns);
 	case O_GUARD:
@@ -290,6 +295,7 @@ static int set(struct rc_conf *conf, int o, const char *s)
 		return add_files(conf, o == 'b', s);
 	case 'm':
 		return set_map(conf, s);
+	case 'd':
 	case 'w':
 	case O_GUARD:
 	case O_OFFSET:
@@ -356,7 +362,7 @@ int rc_options(struct rc_conf *conf, int argc, char **argv)
 				  .examples = 10,
 				  .color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") };
 	opterr = 0; /* one line, and ours */
-	while (!err && (o = getopt_long(argc, argv, ":a:b:m:w:j:s:e:n:qhV", longs, NULL)) != -1) {
+	while (!err && (o = getopt_long(argc, argv, ":a:b:d:m:w:j:s:e:n:qhV", longs, NULL)) != -1) {
 		err = set(conf, o, optarg);
 		if (o == '?' || o == ':')
 			complain(o == ':' ? "a value is missing (see --help)"

@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum format { F_UNKNOWN, F_EMPTY, F_RECORDS, F_ZEEK, F_ZEEK_JSON, F_EVE, F_HAR, F_OEV, F_PCAP };
+enum format { F_UNKNOWN, F_EMPTY, F_RECORDS, F_ZEEK, F_ZEEK_JSON, F_EVE, F_HAR, F_OEV, F_PCAP,
+	      F_IFACE };
 
 struct reader {
 	struct rc_side *sd;
@@ -74,7 +75,8 @@ static const char *format_name(enum format f)
 {
 	static const char *const names[] = {
 		"unknown",      "empty", "records",         "Zeek http.log", "Zeek http.log (JSON)",
-		"Suricata EVE", "HAR",   "event recording", "packet capture"
+		"Suricata EVE", "HAR",   "event recording", "packet capture",
+		"interface"
 	};
 
 	return names[f];
@@ -257,6 +259,11 @@ static bool is_regular(const char *path)
 	return strcmp(path, "-") && (stat(path, &st) || S_ISREG(st.st_mode));
 }
 
+bool rc_is_live(const char *path)
+{
+	return !strncmp(path, "iface:", 6) && path[6];
+}
+
 bool rc_is_capture(const char *path)
 {
 	struct rc_input *in = NULL;
@@ -286,10 +293,11 @@ static int read_events(struct reader *rd, const char *path, struct rc_input *in,
 			 path, format_name(f));
 		return -ENOTSUP;
 	}
-	rc = rc_replay(f == F_PCAP ? RC_REPLAY_PCAP : RC_REPLAY_OEV, path, take_replayed, rd, why,
-		       sizeof(why));
+	rc = rc_replay(f == F_PCAP ? RC_REPLAY_PCAP : RC_REPLAY_OEV, path, NULL, take_replayed, rd,
+		       why, sizeof(why));
 	if (rd->err)
 		return rd->err;
+	sd->said = rc && !why[0];
 	if (rc)
 		snprintf(sd->err, sizeof(sd->err), "%s: %s", path, why);
 	return rc;
@@ -301,7 +309,7 @@ static void set_format(struct rc_side *sd, enum format f)
 		sd->format = format_name(f);
 		sd->native = true;
 	}
-	if (f != F_RECORDS && f != F_OEV && f != F_PCAP)
+	if (f != F_RECORDS && f != F_OEV && f != F_PCAP && f != F_IFACE)
 		sd->native = false;
 	if (f == F_ZEEK || f == F_ZEEK_JSON)
 		sd->decoded_target = true;
@@ -350,6 +358,28 @@ static int read_file(struct reader *rd, const char *path, struct rc_input *in)
 	return rc;
 }
 
+static int read_iface(struct reader *rd, const char *path)
+{
+	struct rc_side *sd = rd->sd;
+	char why[160] = "", t[32], notice[160];
+	struct rc_live_end end = { .duration_ns = sd->conf->duration_ns,
+				   .stop_fd = sd->stop_fd,
+				   .notice = sd->conf->quiet ? NULL : notice };
+	int rc;
+
+	set_format(sd, F_IFACE);
+	snprintf(notice, sizeof(notice), "recon-diff: capturing on %s %s%s\n", path + 6,
+		 end.duration_ns ? "for " : "until Ctrl-C",
+		 end.duration_ns ? rc_text_ns(t, sizeof(t), end.duration_ns) : "");
+	rc = rc_replay(RC_REPLAY_IFACE, path, &end, take_replayed, rd, why, sizeof(why));
+	if (rd->err)
+		return rd->err;
+	sd->said = rc && !why[0];
+	if (rc)
+		snprintf(sd->err, sizeof(sd->err), "%s: %s", path, why);
+	return rc;
+}
+
 /* Plain record files first: from the first temporary byte on everything goes there (store.c). */
 static int read_files(struct reader *rd)
 {
@@ -366,8 +396,12 @@ static int read_files(struct reader *rd)
 			size_t n;
 			bool plain;
 
-			if (!pass && !is_regular(path))
+			if (!pass && (!is_regular(path) || rc_is_live(path)))
 				continue;
+			if (rc_is_live(path)) {
+				rc = read_iface(rd, path);
+				continue;
+			}
 			rc = rc_input_open(&in, path, why, sizeof(why));
 			if (rc) {
 				snprintf(sd->err, sizeof(sd->err), "%s: %s", path, why);

@@ -53,6 +53,7 @@ struct rc_conf {
 	uint32_t map_n;
 	struct rc_cidr host_ip[RC_IPS_MAX];
 	uint32_t host_ip_n;
+	int64_t duration_ns;	/* of a capture from an interface; 0: until told */
 	int64_t window_ns;	/* how far apart in time two views of one thing can be */
 	int64_t guard_ns;	/* at both ends of the common window; -1: from the data */
 	int64_t offset_ns;	/* B - A, if has_offset */
@@ -218,6 +219,8 @@ struct rc_side {
 	int64_t first_ns, last_ns;	/* times it can speak about */
 	bool loopback, roles;		/* saw any; knows any */
 	uint64_t explain_off;		/* of the record --explain asks for, UINT64_MAX none */
+	int stop_fd;			/* readable: an interface's capture ends; -1 */
+	bool said;			/* what err is about is on stderr already */
 	char err[256];
 	char host[72];
 };
@@ -399,6 +402,8 @@ bool rc_is_loopback(const uint8_t ip[16]);
 /* ---- reader.c ------------------------------------------------------------------------------- */
 /* Reads all files of the side; on failure sd->err has one line. */
 int rc_side_read(struct rc_side *sd);
+/* Whether it names an interface: iface:NAME. */
+bool rc_is_live(const char *path);
 /* Whether this is a packet capture that can be read again. */
 bool rc_is_capture(const char *path);
 
@@ -479,10 +484,10 @@ int rc_report_html(struct rc_model *m, const char *path);
 int rc_explain(struct rc_model *m, FILE *to);
 
 /* frames.c: lists the frames of the capture in path that carry the record's bytes, near in time to ts
- * (ns, by the capture's clock).
+ * (ns, by the capture's clock). alt: where a half is looked up that rec has not; or NULL.
  */
-void rc_frames_put(FILE *to, const char *path, const struct osp_record *rec, int64_t ts,
-		   int64_t slack);
+void rc_frames_put(FILE *to, const char *path, const struct osp_record *rec,
+		   const struct osp_record *alt, int64_t ts, int64_t slack);
 
 /* ---- text.c: helpers of reports ------------------------------------------------------------- */
 void rc_put_json(FILE *to, const char *p, size_t n);	/* with quotes */

@@ -4,9 +4,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <time.h>
+#include <unistd.h>
 
 static double now(void)
 {
@@ -29,24 +32,72 @@ static void *read_side(void *arg)
 	return (void *)(intptr_t)rc_side_read(arg);
 }
 
-static int read_both(struct rc_model *m)
+static bool is_live(const struct rc_conf *conf, int s)
 {
+	for (uint32_t i = 0; i < conf->path_n[s]; i++)
+		if (rc_is_live(conf->path[s][i]))
+			return true;
+	return false;
+}
+
+/* A file beside an interface is one that is being written: it is read when the capture has ended. */
+static void read_sides(struct rc_model *m, int err[2])
+{
+	bool live[2] = { is_live(m->conf, 0), is_live(m->conf, 1) };
+	int first = live[1] && !live[0];
 	pthread_t thread;
 	void *other = NULL;
-	int err[2];
-	bool threaded;
 
+	if (live[0] != live[1]) {
+		err[first] = rc_side_read(&m->side[first]);
+		err[!first] = err[first] ? 0 : rc_side_read(&m->side[!first]);
+		return;
+	}
 	/* Standard input for both would be one stream cut in two. */
-	threaded = !pthread_create(&thread, NULL, read_side, &m->side[1]);
+	if (pthread_create(&thread, NULL, read_side, &m->side[1])) {
+		err[0] = rc_side_read(&m->side[0]);
+		err[1] = rc_side_read(&m->side[1]);
+		return;
+	}
 	err[0] = rc_side_read(&m->side[0]);
-	if (threaded)
-		pthread_join(thread, &other);
-	err[1] = threaded ? (int)(intptr_t)other : rc_side_read(&m->side[1]);
-	for (int s = 0; s < 2; s++)
+	pthread_join(thread, &other);
+	err[1] = (int)(intptr_t)other;
+}
+
+/* SIGINT and SIGTERM end a capture, and then the comparison is made; both sides look at one
+ * descriptor and neither reads it.
+ */
+static int read_both(struct rc_model *m)
+{
+	bool live = is_live(m->conf, 0) || is_live(m->conf, 1);
+	struct signalfd_siginfo si;
+	sigset_t set, before;
+	int err[2], fd = -1;
+
+	if (live) {
+		sigemptyset(&set);
+		sigaddset(&set, SIGINT);
+		sigaddset(&set, SIGTERM);
+		pthread_sigmask(SIG_BLOCK, &set, &before);
+		fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+		if (fd < 0)
+			return complain("signals", errno);
+		m->side[0].stop_fd = m->side[1].stop_fd = fd;
+	}
+	read_sides(m, err);
+	if (live) {
+		while (read(fd, &si, sizeof(si)) > 0)
+			;
+		close(fd);
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	}
+	for (int s = 0; s < 2; s++) {
 		if (err[s]) {
-			fprintf(stderr, "recon-diff: %s\n", m->side[s].err);
+			if (!m->side[s].said)
+				fprintf(stderr, "recon-diff: %s\n", m->side[s].err);
 			return err[s];
 		}
+	}
 	return 0;
 }
 
@@ -200,6 +251,7 @@ int rc_run(const struct rc_conf *conf)
 					       .first_ns = INT64_MAX,
 					       .last_ns = INT64_MIN,
 					       .explain_off = UINT64_MAX,
+					       .stop_fd = -1,
 					       .store = { .spool = -1 } };
 	}
 	rc = work(m);

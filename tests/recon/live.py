@@ -315,10 +315,12 @@ def loss(tap, lab, server):
 	run.wrk(f"http://{SRV}:{PORT}", "/loss/x", FEW // 2, conns=16, close=True)
 	run.curl(f"http://{SRV}:{PORT}/file/", 500, conns=4)
 	run.finish()
-	judge(tap, run, {("only-A", "capture_loss"), ("differs", "capture_loss")}, FEW)
+	# wrk leaves in the middle; where both halves of one thing lost packets they can come apart.
+	judge(tap, run, {("only-A", "capture_loss"), ("differs", "capture_loss"), ("differs", "aborted"),
+			 ("only-B", "half")}, FEW)
 	tap.ok(run.sum["only_a"] and run.sum["differs"] > 20 and run.sum["match"] > FEW / 2,
 	       "loss: there were losses, and not only losses", run.text)
-	tap.eq(run.sum["only_b"], 0, "loss: the host has all that the wire has")
+	tap.ok(run.sum["only_b"] <= 10, "loss: the host has all that the wire has", run.text)
 
 
 def burst(tap, lab, server):
@@ -328,7 +330,8 @@ def burst(tap, lab, server):
 	run.wrk(f"http://{SRV}:{PORT}", "/burst/w", FEW, conns=16)
 	run.wrk(f"http://{SRV}:{PORT}", "/burst/x", FEW // 2, conns=16, close=True)
 	run.finish()
-	judge(tap, run, {("only-A", "capture_loss"), ("differs", "capture_loss")}, FEW)
+	judge(tap, run, {("only-A", "capture_loss"), ("differs", "capture_loss"), ("differs", "aborted"),
+			 ("only-B", "half")}, FEW)
 	tap.ok(run.sum["only_a"] > 20, "burst: there were losses", run.text)
 
 
@@ -427,7 +430,45 @@ def aborted(tap, lab, server):
 		tap.eq({target(v)[:5] for v in run.odd} - {"/big/"}, set(), f"{run.name}: others match")
 
 
-SCENARIOS = [base, loss, burst, duplicates, filtered, loopback, tls, nat, aborted]
+def interface(tap, lab, server):
+	"""recon-diff captures by itself, until it is told to end; the agent still runs then."""
+	lab.mirror()
+	base = os.path.join(lab.rig.tmp, "interface")
+	open(base + "-host.jsonl", "w").close()		# it may be there before the agent writes
+	err = open(base + ".err", "w+")
+	diff = lab.rig.popen([*lab.in_("mon"), RECON, base + "-host.jsonl", "iface:eth0", "-s",
+			      base + ".sum"], stdout=err, stderr=err)
+
+	def said():
+		with open(err.name) as f:
+			return f.read()
+	wait_for(lambda: "capturing on eth0" in said() or diff.poll() is not None, 10)
+	agent = Agent(lab.rig, "--netns", str(os.stat(f"/run/netns/{lab.ns['srv']}").st_ino), "--headers",
+		      name="interface-host")
+	agent.ready()
+	done = lab.rig.run([*lab.in_("cli"), "curl", "-sS", f"http://{SRV}:{PORT}/interface/[1-300]",
+			    "-o", "/dev/null"])
+	agent.settle()
+	agent.stop()
+	diff.send_signal(signal.SIGINT)
+	diff.wait(60)
+	with open(base + ".sum") as f:
+		s = json.load(f)
+	tap.eq([done.returncode, diff.returncode, s["match"], s["unexplained"], s["b"]["format"]],
+	       [0, 0, 300, 0, "interface"], "interface: all of it matches", said())
+	some = lab.rig.run([*lab.in_("mon"), RECON, base + "-host.jsonl", "iface:eth0", "--duration", "300ms",
+			    "-s", base + ".sum"])
+	with open(base + ".sum") as f:
+		s = json.load(f)
+	tap.eq([some.returncode, s["b"]["transactions"], s["only_a_by_reason"]], [0, 0, {"window_edge": 300}],
+	       "interface, for a while after all is over: what was before is out of its time",
+	       some.stdout_text, some.stderr_text)
+	bad = lab.rig.run([RECON, base + "-host.jsonl", "iface:no-such-if0"])
+	tap.eq([bad.returncode, bad.stderr_text.count("\n")], [2, 1], "interface: there is none: one line",
+	       bad.stderr_text)
+
+
+SCENARIOS = [base, loss, burst, duplicates, filtered, loopback, tls, nat, aborted, interface]
 
 
 def certificate(folder):
