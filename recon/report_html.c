@@ -47,7 +47,7 @@ static const char head[] =
 	".wide{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;"
 	"padding:5px 14px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}"
 	"th{color:var(--dim);font-weight:600;font-size:13px}td.n,th.n{text-align:right;"
-	"font-variant-numeric:tabular-nums}td.t{word-break:break-all;min-width:220px}"
+	"white-space:nowrap;font-variant-numeric:tabular-nums}td.t{word-break:break-all;min-width:220px}"
 	"td.id,td:first-child{white-space:nowrap}tr.bad "
 	"td:first-child{color:var(--bad);font-weight:600}\n"
 	"</style>\n</head>\n<body>\n";

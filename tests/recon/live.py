@@ -468,7 +468,25 @@ def interface(tap, lab, server):
 	       bad.stderr_text)
 
 
-SCENARIOS = [base, loss, burst, duplicates, filtered, loopback, tls, nat, aborted, interface]
+def unix_socket(tap, lab, server):
+	"""What goes over a unix socket is on no wire; each of its two ends is a record of its own."""
+	lab.mirror()
+	try:
+		run = Run(lab, "unix", args=["--unix"])
+	except RuntimeError as e:
+		if "--unix needs" not in str(e):
+			raise
+		tap.skip("unix", str(e).strip().splitlines()[-1][:150])
+		return
+	run.wrk(f"http://{SRV}:{PORT}", "/unix/w", FEW // 5)
+	run.curl("http://lab/unix/u", 500, "--unix-socket", server.sock, ns="srv")
+	run.finish()
+	judge(tap, run, {("only-A", "unix_socket"), ("differs", "aborted")}, FEW // 5)
+	tap.eq(collections.Counter(target(v)[:7] for v in run.odd if v["reason"] == "unix_socket"),
+	       {"/unix/u": 1000}, "unix: all of it, by both ends")
+
+
+SCENARIOS = [base, loss, burst, duplicates, filtered, loopback, tls, nat, aborted, interface, unix_socket]
 
 
 def certificate(folder):
@@ -504,8 +522,10 @@ def main():
 			f.write(b"0123456789abcdef" * 1280)
 		with open(os.path.join(home, "www", "8m.bin"), "wb") as f:
 			f.write(bytes(8 << 20))
-		server = rig.nginx("nginx", [f"0.0.0.0:{PORT}", f"0.0.0.0:{TLS} ssl"], CONF,
-				   prefix=lab.in_("srv"))
+		sock = os.path.join(rig.tmp, "web.sock")
+		server = rig.nginx("nginx", [f"0.0.0.0:{PORT}", f"0.0.0.0:{TLS} ssl"],
+				   CONF + f"\tlisten unix:{sock};\n", prefix=lab.in_("srv"))
+		server.sock = sock
 		for scenario in SCENARIOS:
 			if only in scenario.__name__:
 				begun = time.monotonic()
