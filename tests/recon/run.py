@@ -187,19 +187,29 @@ def agent(spec, folder):
 		return f.read().splitlines()
 
 
+# What a field becomes; numbers of bytes grow by one, and digests change, where there are some.
 EDITS = {
-	"status": lambda o: o["http"]["response"].__setitem__("status_code", 599),
-	"method": lambda o: o["http"]["request"].__setitem__("method", "PATCH"),
-	"target": lambda o: o["http"]["request"].__setitem__("target", "/other"),
-	"host": lambda o: o["http"]["request"].__setitem__("host", "other.test"),
-	"version": lambda o: o["http"].__setitem__("version", "1.0"),
-	"request.head_bytes": lambda o: o["http"]["request"].__setitem__(
-		"head_bytes", o["http"]["request"]["head_bytes"] + 1),
-	"response.body_bytes": lambda o: o["http"]["response"].__setitem__(
-		"body_bytes", o["http"]["response"]["body_bytes"] + 1),
-	"response.digest": lambda o: o["http"]["response"].__setitem__(
-		"digest", "xxh64:0123456789abcdef"),
+	"method": "PATCH", "target": "/other", "host": "other.test", "version": "1.0", "status": 599,
+	"reason": "Other", "interim": [199], "user_agent": "other/1",
 }
+EDITS.update((f"{half}.{key}", value) for half in ("request", "response") for key, value in (
+	("content_type", "x/y"), ("content_encoding", "x"), ("transfer_encoding", "x"),
+	("head_bytes", 1), ("body_bytes", 1), ("body_wire_bytes", 1), ("content_length", 1),
+	("digest", "xxh64:0123456789abcdef")))
+PLACES = {"version": "http", "status": "response", "reason": "response", "interim": "response"}
+
+
+def edit_field(obj, field):
+	"""Edits it, if the record has it or can have it."""
+	half, _, key = field.rpartition(".")
+	half = half or PLACES.get(field, "request")
+	where = obj["http"] if half == "http" else obj["http"][half]
+	key = "status_code" if field == "status" else key
+	if key.endswith("_bytes") or key in ("content_length", "digest"):
+		if key not in where:
+			return False
+	where[key] = where[key] + EDITS[field] if EDITS[field] == 1 else EDITS[field]
+	return True
 
 
 def edit(lines, rng, share):
@@ -214,8 +224,8 @@ def edit(lines, rng, share):
 		if what == "drop":
 			want[obj["id"]] = "only-A"
 			continue
-		EDITS[what](obj)
-		want[obj["id"]] = what
+		if edit_field(obj, what):
+			want[obj["id"]] = what
 		out.append(json.dumps(obj))
 	return out, want
 
