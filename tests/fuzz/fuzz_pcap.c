@@ -37,6 +37,7 @@ static void run(struct osp_source *src)
 		n = src->ops->poll(src, osp_tracker_event, trk);
 	} while (n > 0);
 	osp_tracker_finish(trk);
+	src->ops->stats(src, &led);
 	if (!osp_ledger_closes(&led, NULL, 0, true, NULL, 0))
 		abort();
 	osp_tracker_free(trk);
@@ -57,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	osp_wire_conf_default(&conf);
 	conf.reasm.max_conns = 16;
 	conf.reasm.hold_bytes = 8192;
-	conf.reasm.hold_total = 65536;
+	conf.reasm.hold_total = 16384;
 	if (!osp_source_wire_new(&src, spec, &conf)) {
 		run(src);
 		src->ops->close(src);

@@ -23,8 +23,14 @@ def main():
 	files = {"pcap": pcap(frames(talk.out)), "pcapng": pcapng(frames(talk.out)),
 		 "gz": gz(pcap(frames(talk.out))), "frag": pcap(names["fragmented"](talk.out, size=64)),
 		 "v6": pcap(frames(v6.out)), "frag6": pcap(names["fragmented"](v6.out, -1, 64))}
-	for kind, (link, wrap) in names["WRAPS"].items():
-		files["w-" + kind.replace(" ", "_").replace("/", "-")] = pcap(frames(talk.out, wrap), link)
+	for order in "<>":
+		files[f"us{order}"] = pcap(frames(talk.out), order=order)
+		files[f"ns{order}"] = pcap(frames(talk.out), order=order, ns=True)
+		files[f"ng{order}"] = pcapng(frames(talk.out), order=order, resol=6)
+	for letter, table, out4or6 in ("w", "WRAPS", talk.out), ("6", "WRAPS6", v6.out):
+		for kind, (link, wrap) in names[table].items():
+			name = f"{letter}-" + kind.replace(" ", "_").replace("/", "-")
+			files[name] = pcap(frames(out4or6, wrap), link)
 	for name, data in files.items():
 		with open(os.path.join(out, name), "wb") as f:
 			f.write(data)
