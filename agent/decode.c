@@ -125,8 +125,22 @@ static bool gzip_again(struct osp_decoder *dec, struct osp_slice in)
 
 /* ---- zstd ------------------------------------------------------------------------------------ */
 
+/* Frames and skippable frames (RFC 8878 3.1), as far as n bytes tell. libzstd would also read
+ * formats of its own from before there was a standard.
+ */
+static bool is_zstd(struct osp_slice in)
+{
+	const uint8_t *p = (const uint8_t *)in.p;
+	size_t n = in.n < 4 ? in.n : 4;
+
+	return !memcmp(p, "\x28\xb5\x2f\xfd", n) ||
+	       (p[0] >> 4 == 5 && !memcmp(p + 1, "\x2a\x4d\x18", n - 1));
+}
+
 static int zstd_begin(struct osp_decoder *dec, struct osp_slice in)
 {
+	if (!is_zstd(in))
+		return -EBADMSG;
 	return ZSTD_isError(ZSTD_DCtx_reset(dec->zstd, ZSTD_reset_session_only)) ? -ENOMEM : 0;
 }
 
@@ -144,13 +158,10 @@ static int zstd_move(struct osp_decoder *dec, struct osp_slice *in, struct out *
 	return !r;
 }
 
-/* Frames and skippable frames follow each other (RFC 8878 3.1). */
+/* Frames follow each other. */
 static bool zstd_again(struct osp_decoder *dec, struct osp_slice in)
 {
-	const uint8_t *p = (const uint8_t *)in.p;
-
-	return in.n >= 4 && (!memcmp(p, "\x28\xb5\x2f\xfd", 4) ||
-			     (p[0] >> 4 == 5 && !memcmp(p + 1, "\x2a\x4d\x18", 3)));
+	return in.n >= 4 && is_zstd(in);
 }
 
 /* ---- br -------------------------------------------------------------------------------------- */

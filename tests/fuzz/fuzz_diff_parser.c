@@ -33,13 +33,14 @@ static int on_begin(http_parser *hp)
 	return 0;
 }
 
-/* Debian builds it without its strict checks: then HTT=/1.1 is a version ... */
-static bool odd_version(const http_parser *hp, const struct seen *seen)
+/* Debian builds it without its strict checks: then HTT=/1.1 is a version, 0000204 a status ... */
+static bool odd_start(const http_parser *hp, const struct seen *seen)
 {
-	const char *nl = strchr(seen->start, '\n');
+	const char *nl = strchr(seen->start, '\n'), *p = strchr(seen->start, ' ');
 
 	if (hp->type == HTTP_RESPONSE)
-		return strncmp(seen->start, "HTTP/", 5);
+		return strncmp(seen->start, "HTTP/", 5) || !p ||
+		       strspn(p + strspn(p, " "), "0123456789") != 3;
 	return !nl || !memmem(seen->start, (size_t)(nl - seen->start), " HTTP/1.", 8);
 }
 
@@ -67,7 +68,7 @@ static int on_head(http_parser *hp)
 {
 	struct seen *seen = hp->data;
 
-	seen->stop = odd_version(hp, seen) || hp->http_major != 1 || hp->upgrade ||
+	seen->stop = odd_start(hp, seen) || hp->http_major != 1 || hp->upgrade ||
 		     (hp->type == HTTP_REQUEST && hp->method == HTTP_CONNECT) ||
 		     (hp->type == HTTP_RESPONSE && hp->status_code < 200);
 	if (seen->stop)
@@ -106,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 2 || bare_cr(data + 1, size - 1))
 		return 0;
-	text = calloc(1, size);	/* with a zero behind it, for odd_version() */
+	text = calloc(1, size);	/* with a zero behind it, for odd_start() */
 	if (!text)
 		abort();
 	memcpy(text, data + 1, size - 1);

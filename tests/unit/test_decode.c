@@ -303,6 +303,8 @@ static void test_odd_ones(void)
 	/* A stored block of one byte, the unused bits of its header set as zlib's would be. */
 	d = decode(dec, "deflate", stored, sizeof(stored) - 1, true);
 	ok(d.how == OSP_DEC_DONE && d.data.n == 1 && *d.data.p == 'a', "... that looks as if it had it");
+	d = decode(dec, "zstd", "\x27\xb5\x2f\xfd\x04\x5c\x6a\x46\xed", 9, true);
+	ok(d.how == OSP_DEC_BAD, "zstd as it was before its standard");
 	for (i = 0; i < sizeof(noise); i++)
 		noise[i] = (char)(i * 2654435761u >> 13);
 	b = by_zstd(noise, sizeof(noise), 24);
