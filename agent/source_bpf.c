@@ -41,7 +41,9 @@
 #define NS_PER_S 1000000000ull
 #define TICK_NS (100 * 1000000ull)
 #define LOST_NS NS_PER_S
-#define SWEEP_NS (250 * 1000000ull)	/* how late a unix socket's end may be told */
+/* How often closed unix sockets are looked for, and which part of the time that may take at most. */
+#define SWEEP_NS (250 * 1000000ull)
+#define SWEEP_PART 200
 #define NETNS_MAX 4096
 
 /* include/net/tcp_states.h */
@@ -98,11 +100,14 @@ struct bpf_source {
 	struct osp_seed *seed;		/* sorted by conn */
 	size_t seed_n;
 	bool unix_too;
-	/* Cookies of the unix sockets that were there at old_ns, sorted; blind: not all of them. */
+	/* Cookies of the unix sockets that were there at old_ns, sorted; blind: not those of every
+	 * network namespace, but of ours.
+	 */
 	uint64_t *old;
 	size_t old_n, old_room;
 	uint64_t old_ns;
-	bool blind;
+	uint32_t own_ns;
+	bool blind, old_failed;
 	int cpus;
 	struct osp_counters *percpu;
 	const char *mode;
@@ -163,7 +168,8 @@ static int by_cookie(const void *a, const void *b)
 static const struct osp_ev_open *unix_open(const struct bpf_source *src,
 					   const struct osp_ev_open *open, struct osp_ev_open *buf)
 {
-	if (open->tuple.family != AF_UNIX || src->blind || open->h.ts_ns <= src->old_ns ||
+	if (open->tuple.family != AF_UNIX || src->old_failed || open->h.ts_ns <= src->old_ns ||
+	    (src->blind && open->tuple.netns != src->own_ns) ||
 	    (src->old_n &&
 	     bsearch(&open->conn, src->old, src->old_n, sizeof(*src->old), by_cookie)))
 		return open;
@@ -514,10 +520,15 @@ static void bpf_unskip(struct osp_source *base, uint64_t conn)
 static void sweep(struct bpf_source *src, uint64_t now)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	uint64_t pause;
 
-	src->sweep_at = now + SWEEP_NS;
-	if (bpf_prog_test_run_opts(bpf_program__fd(src->skel->progs.osp_unix_sweep), &opts))
-		osp_warn("closed unix sockets cannot be told: %s", strerror(errno));
+	if (bpf_prog_test_run_opts(bpf_program__fd(src->skel->progs.osp_unix_sweep), &opts)) {
+		osp_warn("ends of unix sockets are not seen: %s", strerror(errno));
+		src->sweep_at = UINT64_MAX;
+		return;
+	}
+	pause = (clock_ns(CLOCK_BOOTTIME) - now) * SWEEP_PART;
+	src->sweep_at = now + (pause > SWEEP_NS ? pause : SWEEP_NS);
 }
 
 static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
@@ -544,7 +555,7 @@ static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 	 */
 	epoll_wait(src->wait_fd, &woken, 1, 0);
 	if (src->unix_too && now >= src->sweep_at)
-		sweep(src, now);
+		sweep(src, clock_ns(CLOCK_BOOTTIME));
 	n = drain(src, fn, ctx);
 	pthread_mutex_lock(&src->skip_lock);
 	tell_skips(src, true);
@@ -860,7 +871,7 @@ static void read_unix(struct bpf_source *src)
 		if (n > 0)
 			src->old_n += (size_t)n / sizeof(*src->old);
 	}
-	src->blind |= n < 0;
+	src->old_failed |= n < 0;
 	if (fd >= 0)
 		close(fd);
 }
@@ -975,6 +986,7 @@ static void find_seeds(struct bpf_source *src)
 	err = read_seeds(src, &all);
 	if (src->unix_too)
 		read_unix(src);
+	src->own_ns = own >= 0 && !fstat(own, &st) ? (uint32_t)st.st_ino : 0;
 	if (!err && own >= 0 && !fstat(own, &st) && read_other_netns(src, &all, st.st_ino) &&
 	    setns(own, CLONE_NEWNET))
 		osp_warn("cannot return to our network namespace: %s", strerror(errno));
