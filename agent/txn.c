@@ -182,8 +182,11 @@ static void make_record(struct osp_txn *txn, enum osp_outcome outcome)
 	/* Its PROC may have come only after it began. */
 	proc = proc ? proc : osp_proc_get(&trk->procs, who->tgid);
 	osp_conn_rec_proc(trk, rec, proc, who->tgid, who->tid);
-	for (i = 0; i < OSP_MSG_STRS; i++)
-		rec->str[OSP_S_HTTP_VERSION + i] = kept_slice(txn, txn->off[i], txn->len[i]);
+	for (i = 0; i < OSP_MSG_STRS; i++) {
+		if (txn->off[i])
+			rec->str[OSP_S_HTTP_VERSION + i] = osp_slice(txn->str.p + txn->off[i],
+								     txn->len[i]);
+	}
 	for (i = 0; i < OSP_ENDS; i++) {
 		rec_half(txn, i, ts, &rec->msg[i]);
 		rec_body(txn, i, rec);
@@ -203,6 +206,7 @@ static void make_record(struct osp_txn *txn, enum osp_outcome outcome)
  * the allocation a whole class of the pool (1 KiB).
  */
 #define ROOM (1024 - sizeof(struct osp_txn))
+_Static_assert(sizeof(struct osp_txn) <= 768, "a quarter of it is for strings");
 
 static struct osp_txn *txn_new(struct osp_conn *conn)
 {

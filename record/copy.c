@@ -104,6 +104,22 @@ static inline void put_slice(struct dest *d, struct osp_slice *s)
 	s->p = p;
 }
 
+/* Most strings of a record are not there, and they stand together: four at a look. */
+static void put_slices(struct dest *d, struct osp_slice *s, int n)
+{
+	int i = 0, k;
+
+	for (; i + 4 <= n; i += 4, s += 4) {
+		if (!((uintptr_t)s[0].p | (uintptr_t)s[1].p | (uintptr_t)s[2].p | (uintptr_t)s[3].p |
+		      s[0].n | s[1].n | s[2].n | s[3].n))
+			continue;
+		for (k = 0; k < 4; k++)
+			put_slice(d, &s[k]);
+	}
+	for (; i < n; i++)
+		put_slice(d, s++);
+}
+
 static void put_headers(struct dest *d, struct osp_rec_msg *msg)
 {
 	struct osp_rec_header *header = put_array(d, msg->header,
@@ -163,8 +179,7 @@ size_t osp_record_put(void *mem, size_t cap, const struct osp_record *rec)
 		put_counters(&d, &out->ledger);
 		break;
 	}
-	for (int i = 0; i < OSP_S_MAX; i++)
-		put_slice(&d, &out->str[i]);
+	put_slices(&d, out->str, OSP_S_MAX);
 	take(&d, -(cap - d.room) & 7);
 	return d.full ? 0 : cap - d.room;
 }

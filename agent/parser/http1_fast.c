@@ -128,9 +128,12 @@ static inline const char *target_end(const char *p, const char *end)
 	SCAN(p, end, not_target(at));
 }
 
-static inline bool is_crlf(const char *p, const char *end)
+/* Whether a line ends at p. A head goes on for at least one more line end, so four bytes are there;
+ * those behind p can be looked at without a look at end then.
+ */
+static inline bool line_ends(const char *p, const char *end)
 {
-	return end - p >= 2 && !memcmp(p, "\r\n", 2);
+	return end - p >= 4 && !memcmp(p, "\r\n", 2);
 }
 
 /* Whether the n bytes at p, a word, are `word` but for case. In letters, digits and '-' bit 5 tells
@@ -185,7 +188,7 @@ static const char *request_line(struct osp_msg *msg, const char *p, const char *
 	if (!n || *target != '/')
 		return NULL;
 	e = target_end(target, end);
-	if (end - e < 11 || *e != ' ' || !version(msg, e + 1) || !is_crlf(e + 9, end))
+	if (end - e < 13 || *e != ' ' || !version(msg, e + 1) || !line_ends(e + 9, end))
 		return NULL;
 	msg->str[STR(OSP_S_METHOD)] = osp_slice(p, n);
 	msg->str[STR(OSP_S_TARGET)] = osp_slice(target, (size_t)(e - target));
@@ -202,7 +205,7 @@ static const char *status_line(struct osp_msg *msg, const char *p, const char *e
 		return NULL;
 	msg->status = (uint16_t)((p[9] - '0') * 100 + (p[10] - '0') * 10 + (p[11] - '0'));
 	e = text_end(p + 12, end, high);
-	if (!is_crlf(e, end) || (e > p + 12 && p[12] != ' '))
+	if (!line_ends(e, end) || (e > p + 12 && p[12] != ' '))
 		return NULL;
 	reason = p + 12;
 	while (reason < e && *reason == ' ')
@@ -305,7 +308,7 @@ uint32_t osp_http1_head_fast(struct osp_msg *msg, const char *p, uint32_t n)
 	at = msg->kind == OSP_REQ ? request_line(msg, p, end) : status_line(msg, p, end, &high);
 	if (!at)
 		return 0;
-	while (!is_crlf(at, end)) {
+	while (memcmp(at, "\r\n", 2)) {
 		colon = word_end(at, end);
 		if (colon == end || *colon != ':' || colon == at || out == room)
 			return 0;
@@ -313,7 +316,7 @@ uint32_t osp_http1_head_fast(struct osp_msg *msg, const char *p, uint32_t n)
 		while (value < end && *value == ' ')
 			value++;
 		e = text_end(value, end, &high);
-		if (!is_crlf(e, end))
+		if (!line_ends(e, end))
 			return 0;
 		for (last = e; last > value && last[-1] == ' '; last--)
 			;

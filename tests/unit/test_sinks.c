@@ -1044,7 +1044,8 @@ static void test_jsonl_pipe(void)
 	close(fds[1]);
 	offer(sinks, 200);
 	osp_sinks_kick(sinks);
-	nap(250 * MS);
+	for (int i = 0; i < 400 && !sums_of(sinks, "jsonl").accepted; i++)
+		nap(25 * MS);
 	s = sums_of(sinks, "jsonl");
 	ok(closes(&s) && s.accepted > 0 && s.queued > 0, "a stopped reader: some lines are out");
 	pthread_create(&reader, NULL, dribble, fds);
