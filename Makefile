@@ -99,7 +99,7 @@ bpftest_bin := $(bpftest_src:tests/bpf/%.c=$(O)/tests/bpf/%)
 bench_bin := $(bench_src:tests/bench/%.c=$(O)/tests/bench/%)
 
 .PHONY: all deps deps-test run demo test bench fuzz tests install install-headers uninstall clean \
-	help check-headers check-layers bpf-budget
+	help check-headers check-layers bpf-budget test-kernels
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -200,6 +200,15 @@ test: deps-test
 	@$(MAKE) --no-print-directory all tests check-headers check-layers
 	@$(MAKE) --no-print-directory SAN=address,undefined all tests
 	OSP_O='build build/san' tests/run $(ARGS)
+
+# Both modes on Debian's kernels from 5.10 on, emulated; fetches them once. Not part of make test.
+$(O)/tests/kernels/smoke: tests/kernels/smoke.c Makefile
+	@mkdir -p $(@D)
+	$(call msg,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -O2 $(WARN) -static -MMD -MP -MF $@.d -MT $@ $< -o $@
+
+test-kernels: all $(O)/tests/kernels/smoke
+	OSP_O=$(O) tests/kernels/run.sh $(ARGS)
 
 # What the kernel programs cost the verifier, beside what was accepted (tests/bpf/budget.txt).
 bpf-budget: all $(bpftest_bin)
@@ -326,6 +335,7 @@ help:
 	@echo 'sudo make demo             agent, server and client together for a few seconds'
 	@echo 'make                       build into $(O)/bin'
 	@echo 'make bench                 victim cost and throughput'
+	@echo 'make test-kernels          both modes on Debian kernels, in qemu'
 	@echo 'make bpf-budget            what the kernel programs cost the verifier'
 	@echo 'make fuzz FUZZ_SECS=20     libFuzzer on what comes from outside'
 	@echo 'make install DESTDIR= prefix=/usr/local'
