@@ -343,4 +343,4 @@ help:
 	@echo 'make SAN=address,undefined with sanitizers, into build/san'
 	@echo 'make check-headers check-layers'
 
--include $(shell test -d $(O) && find $(O) -name '*.d' 2>/dev/null)
+-include $(shell test -d $(O) && find $(O) -path $(O)/kernels -prune -o -name '*.d' -print 2>/dev/null)

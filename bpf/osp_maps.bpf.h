@@ -66,8 +66,8 @@ struct {
 	__type(value, struct osp_sk);
 } osp_sk_hash SEC(".maps");
 
-/* What a new entry of osp_sk_hash begins as: all zero but its id. It is not on the stack because all
- * frames of a call chain share 512 bytes. One for the data hooks, one for softirq.
+/* What a new entry of osp_sk_hash begins as: all zero but its id. It is not on the stack because
+ * all frames of a call chain share 512 bytes. One for the data hooks, one for softirq.
  */
 enum { FRESH_DATA, FRESH_EST, FRESH_SLOTS };
 struct {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* osp_skip.bpf.h: bytes that user space has said nobody needs (the rest of a long body, a connection
- * that no parser understands): a call that lies wholly before the position it named makes no event.
+/* osp_skip.bpf.h: bytes that user space has said nobody needs (the rest of a long body, a
+ * connection that no parser understands): a call that lies wholly before the position it named makes no event.
  * What was skipped in a row becomes one GAP of cause SKIPPED, at the latest
  *
  *   when the position is reached: that event's time is that of the body's last byte,
@@ -17,8 +17,8 @@
 
 #define OSP_SKIP_DUE_NS 1000000000ull
 
-/* What has been skipped in direction d, as an event. ctl: softirq may be here in the middle of a data
- * hook, so it counts with atomics.
+/* What has been skipped in direction d, as an event. ctl: softirq may be here in the middle of a
+ * data hook, so it counts with atomics.
  */
 static __always_inline void skip_flush_dir(struct osp_sk *st, const __u32 d, const bool ctl)
 {
@@ -169,11 +169,12 @@ static __always_inline int skip(struct osp_sk *st)
 /* ---- a hint of our own -------------------------------------------------------------------------
  *
  * A megabyte passes over loopback in less time than user space needs to look. So one thing is
- * recognised here: a long call that begins with a response whose head says how long the body is. Of
- * such a call only the head is copied, and the body is skipped, as user space would have asked for
- * a millisecond later. A body can hold such a head, to hide what follows it: so only the first call
- * of a turn is looked at, and what it says holds for that turn. Whatever is not plain to see (no Content-Length or two, Transfer-Encoding, a
- * status without a body, a head that is not whole) is left to user space.
+ * recognised here: a long call that begins with a response whose head says how long the body is.
+ * Of such a call only the head is copied, and the body is skipped, as user space would have asked
+ * for a millisecond later. A body can hold such a head, to hide what follows it: so only the first
+ * call of a turn is looked at, and what it says holds for that turn. Whatever is not plain to see
+ * (no Content-Length or two, Transfer-Encoding, a status without a body, a head that is not whole)
+ * is left to user space.
  */
 #define OSP_HINT_CALL 16384u	/* shorter calls are not looked at */
 #define OSP_HINT_READ 2048u	/* but for reads that fill their buffer */
@@ -276,10 +277,11 @@ static __always_inline bool hint_status(const __u8 *p)
 	       !((p[9] == '2' || p[9] == '3') && p[10] == '0' && p[11] == '4');
 }
 
-/* Whether what comes right after the head is not known, or is another response: then this one has no
- * body after all (it answers a HEAD). after: user memory behind the bytes looked at.
+/* Whether what comes right after the head is not known, or is another response: then this one has
+ * no body after all (it answers a HEAD). after: user memory behind the bytes looked at.
  */
-static __always_inline bool hint_next(struct osp_scratch *scratch, struct osp_call *call, __u64 after)
+static __always_inline bool hint_next(struct osp_scratch *scratch, struct osp_call *call,
+				      __u64 after)
 {
 	__u32 head = call->hint_head;
 	__u64 w = 0;

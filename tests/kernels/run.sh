@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # run.sh: boots Debian's kernels under qemu and lets the agent capture a little traffic on each, in
-# both modes. `make test-kernels` runs this; `make test` does not: it fetches kernels (some 100 MB, kept
+# both modes. `make test-kernels` runs this; `make test` does not: it fetches kernels (100 MB, kept
 # in $OSP_O/kernels) and emulates, so it takes minutes. No root, nothing of this machine is changed.
 #
 #     tests/kernels/run.sh [SUITE]...     default: bullseye-security bookworm-security

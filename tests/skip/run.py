@@ -114,7 +114,8 @@ def long_bodies(rig, mode, port):
 	     f"{copied} of {seen}: {copied / seen:.1%}")
 	again = os.path.join(rig.tmp, f"{mode}-again.jsonl")
 	rig.run([rigs.AGENT, "--replay", oev, "--sink", f"jsonl:path={again}"], secs=60)
-	T.ok(plain(records.load(again)) == plain(recs), f"{mode}: the recording gives the same records")
+	T.ok(plain(records.load(again)) == plain(recs),
+	     f"{mode}: the recording gives the same records")
 
 
 def copy_all(rig, mode, port):
@@ -183,6 +184,10 @@ def exchange(conn, server, requests, *answer):
 		sender.join(30)
 
 
+def ask(method, target):
+	return f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
 def one_send(rig, mode):
 	"""The kernel programs look at the head of a long call themselves: what they make of it."""
 	with socket.create_server(("127.0.0.1", 0)) as lst:
@@ -193,12 +198,11 @@ def one_send(rig, mode):
 				with socket.create_connection(("127.0.0.1", port)) as conn:
 					server, _ = lst.accept()
 					with server:
-						requests = "".join(
-							f"{method} /{i}/{k} HTTP/1.1\r\nHost: x\r\n\r\n"
-							for k, (method, _, _) in enumerate(asked))
-						exchange(conn, server, requests.encode(), *answer)
-						exchange(conn, server, (f"GET /{i}/behind HTTP/1.1\r\n"
-							 "Host: x\r\n\r\n").encode(), BODY)
+						exchange(conn, server, "".join(
+							ask(method, f"/{i}/{k}") for k, (method, *_)
+							in enumerate(asked)).encode(), *answer)
+						exchange(conn, server,
+							 ask("GET", f"/{i}/behind").encode(), BODY)
 
 		recs = run_agent(rig, mode, f"{mode}-send", port, load, "--capture-cap", "1M")
 	for i, (what, asked, *_) in enumerate(SENDS):
@@ -219,11 +223,13 @@ def one_send(rig, mode):
 
 def megabytes(rig, mode, port):
 	"""Bodies that pass in less time than the agent needs to look."""
-	args = [a for i in range(20) for a in ("-o", "/dev/null", f"http://127.0.0.1:{port}/1m.bin?{i}")]
+	args = [a for i in range(20)
+		for a in ("-o", "/dev/null", f"http://127.0.0.1:{port}/1m.bin?{i}")]
 	recs = run_agent(rig, mode, f"{mode}-1m", port, lambda: curl(rig, *args))
 	if not recs:
 		return
-	sizes = [records.get(r, "http.response.body_bytes") for r in recs if r["kind"] == "transaction"]
+	sizes = [records.get(r, "http.response.body_bytes") for r in recs
+		 if r["kind"] == "transaction"]
 	T.eq(sizes, [MIB] * 40, f"{mode}, 1 MiB: all sizes are exact")
 	seen, copied = bytes_of(recs)
 	T.ok(copied <= SHARE * seen, f"{mode}, 1 MiB: at most {SHARE:.0%} of the bytes are copied",
@@ -256,14 +262,16 @@ def heads_only(rig, mode, port):
 			 "--skip-from", "0", "--turn-cap", "512")
 	if not recs:
 		return
-	got = [(r["http"]["request"]["target"], r["outcome"], r["http"]["response"].get("body_bytes"))
+	got = [(r["http"]["request"]["target"], r["outcome"],
+		r["http"]["response"].get("body_bytes"))
 	       for r in recs if r["kind"] == "transaction"]
 	T.eq(sorted(got), sorted([("/mid.bin", "ok", 2 * MIB)] * 2 +
 				 [("/small.txt?/mid.bin", "ok", 1000)] * 2),
 	     f"{mode}, --turn-cap: sizes are exact")
 	led = records.exit_ledger(recs)
 	copied = records.counter(led, "bytes.seen") - records.counter(led, "bytes.gap.capture_cap")
-	T.ok(0 < copied <= 8 * 512, f"{mode}, --turn-cap: no more than that of each turn", f"{copied}")
+	T.ok(0 < copied <= 8 * 512, f"{mode}, --turn-cap: no more than that of each turn",
+	     f"{copied}")
 
 
 def serve_opaque(sock):
@@ -308,7 +316,8 @@ def main():
 	with rigs.Rig() as rig:
 		port = rigs.free_port()
 		server = rig.nginx("nginx", [f"127.0.0.1:{port}"], CONF)
-		for name, size in (("long.bin", LONG), ("mid.bin", 2 * MIB), ("1m.bin", MIB), ("small.txt", 1000)):
+		for name, size in (("long.bin", LONG), ("mid.bin", 2 * MIB), ("1m.bin", MIB),
+				   ("small.txt", 1000)):
 			with open(os.path.join(server.home, "www", name), "wb") as f:
 				f.truncate(size)
 		with open(os.path.join(rig.tmp, "up.bin"), "wb") as f:
