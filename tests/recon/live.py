@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 import signal
-import socket
+import struct
 import subprocess
 import sys
 import time
@@ -307,6 +307,28 @@ def base(tap, lab, server):
 	       "base: each of nginx's exchanges is matched by sequence number", run.text)
 
 
+def frame(path, number):
+	"""The bytes of that frame of a pcap file, counted from 1."""
+	with open(path, "rb") as f:
+		f.read(24)
+		for n in range(1, number + 1):
+			head = struct.unpack("=IIII", f.read(16))
+			data = f.read(head[2])
+	return data
+
+
+def explained(tap, run):
+	"""--explain names the frames of what both sides have a request of."""
+	v = next((v for v in run.odd if v["verdict"] == "differs" and "target" in v["b"]), None)
+	if not v:
+		return
+	done = run.lab.rig.run([*run.args, "--explain", v["a"]["id"]])
+	m = re.search(r"request +frame (\d+) ", done.stdout_text)
+	data = frame(run.wire.path, int(m.group(1))) if m else b""
+	tap.ok(f"GET {v['a']['target']} ".encode() in data and "frames of " + run.wire.path in done.stdout_text,
+	       f"{run.name}: --explain says in which frame the request is", done.stdout_text)
+
+
 def loss(tap, lab, server):
 	"""The mirror loses every fiftieth packet, by chance: heads, bodies, ends, whole connections."""
 	lab.mirror(keep="numgen random mod 1000 < 980")
@@ -320,6 +342,7 @@ def loss(tap, lab, server):
 			 ("only-B", "half")}, FEW)
 	tap.ok(run.sum["only_a"] and run.sum["differs"] > 20 and run.sum["match"] > FEW / 2,
 	       "loss: there were losses, and not only losses", run.text)
+	explained(tap, run)
 	tap.ok(run.sum["only_b"] <= 10, "loss: the host has all that the wire has", run.text)
 
 
