@@ -5,7 +5,7 @@
 cd "$(dirname "$0")/../.." || exit 2
 O=build
 SECS=${FUZZ_SECS:-3}
-TARGETS="http1 tracker oev diff_http1 decode pcap recon_record recon_side"
+TARGETS="http1 tracker oev diff_http1 decode pcap recon_record recon_foreign recon_side"
 
 case ${OSP_O:-build} in
 */san) echo "1..0 # SKIP the targets bring their own sanitizers"; exit 0 ;;
