@@ -5,6 +5,7 @@
  */
 #include "recon/json.h"
 #include "recon/record_read.h"
+#include "tests/lib/spaced.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,23 +16,6 @@ static char *padded(const char *p, size_t n)
 
 	memcpy(out, p, n);
 	return out;
-}
-
-static size_t spaced(const char *p, size_t n, char *out)
-{
-	bool in = false;
-	size_t k = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		out[k++] = p[i];
-		if (in && p[i] == '\\' && i + 1 < n)
-			out[k++] = p[++i];
-		else if (p[i] == '"')
-			in = !in;
-		else if (!in && (p[i] == ',' || p[i] == '{' || p[i] == '['))
-			out[k++] = ' ';
-	}
-	return k;
 }
 
 struct reading {

@@ -4,6 +4,7 @@
  */
 #include "recon/json.h"
 #include "recon/record_read.h"
+#include "tests/lib/spaced.h"
 #include "tests/lib/tap.h"
 
 #include <arpa/inet.h>
@@ -264,24 +265,6 @@ static void test_damage(void)
 	}
 	ok(good < 20000, "20,000 bent records: %u of them still are some", good);
 	rc_rec_fini(&rr);
-}
-
-/* The line with white space before every key and element. */
-static size_t spaced(const char *p, size_t n, char *out)
-{
-	bool in = false;
-	size_t k = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		out[k++] = p[i];
-		if (in && p[i] == '\\' && i + 1 < n)
-			out[k++] = p[++i];
-		else if (p[i] == '"')
-			in = !in;
-		else if (!in && (p[i] == ',' || p[i] == '{' || p[i] == '['))
-			out[k++] = ' ';
-	}
-	return k;
 }
 
 /* Whether a line reads the same with and without white space: keys as the writer writes them go
