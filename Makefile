@@ -218,7 +218,9 @@ bench: all $(bench_bin)
 	OSP_O=$(O) tests/bench/run
 
 # Every tests/fuzz/fuzz_X.c with all of the library, for FUZZ_SECS each. tests/fuzz/seeds_X.py FOLDER
-# makes what it begins with; what it finds stays in $(O)/fuzz/corpus-X, what breaks in $(O)/fuzz/.
+# makes what it begins with, tests/fuzz/corpus/X.tar.gz is what long runs have found (put together
+# with -set_cover_merge=1 -max_len=600). What it finds stays in $(O)/fuzz/corpus-X, what breaks in
+# $(O)/fuzz/.
 FUZZ_SECS ?= 20
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 fuzz_bin := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -254,6 +256,8 @@ fuzz: $(fuzz_bin)
 	@for f in $(fuzz_bin); do \
 		x=$${f##*/fuzz_}; c=$(O)/fuzz/corpus-$$x; mkdir -p $$c; \
 		[ ! -e tests/fuzz/seeds_$$x.py ] || tests/fuzz/seeds_$$x.py $$c || exit 1; \
+		[ ! -e tests/fuzz/corpus/$$x.tar.gz ] || \
+			tar -xzf tests/fuzz/corpus/$$x.tar.gz -C $$c || exit 1; \
 		echo "  FUZZ     $$x, $(FUZZ_SECS) s"; \
 		$$f -max_total_time=$(FUZZ_SECS) -timeout=20 -rss_limit_mb=2048 -max_len=65536 \
 			-close_fd_mask=2 -print_final_stats=1 -artifact_prefix=$(O)/fuzz/ $$c \

@@ -23,6 +23,7 @@ for t in $TARGETS; do
 	n=$((n + 1))
 	c=$(mktemp -d) || exit 2
 	[ ! -x tests/fuzz/seeds_$t.py ] || tests/fuzz/seeds_$t.py "$c"
+	[ ! -e tests/fuzz/corpus/$t.tar.gz ] || tar -xzf tests/fuzz/corpus/$t.tar.gz -C "$c"
 	if $O/fuzz/fuzz_$t -max_total_time="$SECS" -timeout=20 -rss_limit_mb=2048 -max_len=4096 \
 	   -close_fd_mask=3 -artifact_prefix=$O/fuzz/ "$c" >"$c.log" 2>&1; then
 		echo "ok $n - $t"
