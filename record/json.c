@@ -467,10 +467,11 @@ static inline int copy_plain4(char *out, const uint8_t *p, size_t n)
  */
 static inline int put_plain(struct jw *w, const uint8_t *p, size_t n)
 {
-	char *out = w->buf + w->len + 1;
+	char *out;
 
 	if (n < 4 || w->len > w->cap || w->cap - w->len < n + 2)
 		return 0;
+	out = w->buf + w->len + 1;
 	if (!(n >= 16 ? copy_plain(out, p, n) : n >= 8 ? copy_plain8(out, p, n) :
 						       copy_plain4(out, p, n)))
 		return 0;

@@ -137,8 +137,8 @@ def test_names(held, port):
 	       "every counter of the ledger is there")
 	T.none([f"{n} {t}" for n, t in types.items()
 		if (t == "counter") != n.endswith("_total")], "counters, and only they, end in _total")
-	T.ok(series.get('osprey_build_info{version="%s",event_abi="1",record_schema="osprey/1",'
-			'sink_abi="1"}' % version()) == 1, "build info")
+	T.ok(series.get('osprey_build_info{version="%s",event_abi="%s",record_schema="%s",'
+			'sink_abi="%s"}' % version()) == 1, "build info")
 	T.eq(series.get("osprey_ledger_closes"), 1.0, "the sums close")
 	T.ok(sinks_close(series), "each sink: offered = accepted + rejected + dropped + queued")
 	if os.access(PROMTOOL, os.X_OK):
@@ -152,7 +152,7 @@ def test_names(held, port):
 
 def version():
 	out = subprocess.run([AGENT, "--version"], capture_output=True, text=True).stdout
-	return out.split()[1]
+	return re.search(r" (\S+) \(event ABI (\d+), record (\S+), sink ABI (\d+)", out).groups()
 
 
 def test_progress(held, port):
