@@ -117,6 +117,14 @@ def refusals(tap, tmp):
 	       r.stderr)
 
 
+def resent(netns):
+	"""Segments that TCP sent again there: a busy machine can make it do that."""
+	out = subprocess.run(["ip", "netns", "exec", netns, "cat", "/proc/net/snmp"],
+			     stdout=subprocess.PIPE, text=True, check=True).stdout
+	names, values = [l.split() for l in out.splitlines() if l.startswith("Tcp:")]
+	return int(values[names.index("RetransSegs")])
+
+
 def span(tap, tmp):
 	lab = shared("tools", "span_lab.sh")
 	if not lab or not shutil.which("tc"):
@@ -146,7 +154,9 @@ def span(tap, tmp):
 		led = check(tap, "mirror port", code, recs, sizes, agent.text())
 		wire = led.get("wire", {})
 		tap.ok(wire["copies"] > wire["segments"] * 0.4, "mirror port: half of it are copies", wire)
-		tap.eq(wire["retransmitted_bytes"], 0, "mirror port: none taken for sent again")
+		again = resent("oz-cli") + resent("oz-srv")
+		tap.ok(wire["retransmitted_bytes"] <= again * 1448, "mirror port: none taken for sent "
+		       "again", f"{wire}, the kernels say {again} segments")
 	finally:
 		subprocess.run(["bash", lab, "down"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
