@@ -164,6 +164,14 @@ static __always_inline void first_sight(struct osp_sk *st, const struct osp_pos 
 	st->seq[OSP_RX] = pos->rx_end - (dir == OSP_RX ? ret : 0);
 }
 
+/* Both ends can have sent FIN before the last of what was received is read: then the state is
+ * TCP_CLOSE and does not tell that ours is counted in write_seq.
+ */
+static __always_inline __u32 sent_end(const struct osp_sk *st, const struct osp_pos *pos)
+{
+	return st->closed ? st->tx_end : pos->tx_end;
+}
+
 /* Where a call's bytes are in user memory. */
 enum { ARG_NONE, ARG_BUFFER, ARG_VECTOR, ARG_MSG, ARG_MMSG };
 
@@ -348,7 +356,7 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 	if (!call)
 		return 0;
 	call->seq = (dir == OSP_TX ? pos.tx_end : pos.rx_end) - ret;
-	call->other = dir == OSP_TX ? pos.rx_end : pos.tx_end;
+	call->other = dir == OSP_TX ? pos.rx_end : sent_end(st, &pos);
 	if (skip(st))
 		goto out;
 	task = bpf_get_current_task_btf();
@@ -594,7 +602,7 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 	if (!call)
 		return 0;
 	call->seq = (sys.dir == OSP_TX ? pos.tx_end : pos.rx_end) - (__u32)ret;
-	call->other = sys.dir == OSP_TX ? pos.rx_end : pos.tx_end;
+	call->other = sys.dir == OSP_TX ? pos.rx_end : sent_end(st, &pos);
 	if (skip(st))
 		goto out;
 	if (sys.dir == OSP_RX && (sys.flags & MSG_TRUNC)) {
@@ -776,7 +784,7 @@ static __always_inline void destroyed(struct sock *sk)
 		fill_hdr(&ev->h, sizeof(*ev), OSP_EV_CLOSE, bpf_ktime_get_boot_ns());
 		ev->conn = st->id;
 		read_tuple(&ev->tuple, sk);
-		ev->end[OSP_TX] = st->closed ? st->tx_end : pos.tx_end;
+		ev->end[OSP_TX] = sent_end(st, &pos);
 		ev->end[OSP_RX] = pos.rx_end;
 		ev->rcv_end = pos.rcv_end;
 		ev->lost[0] = st->lost[0];
