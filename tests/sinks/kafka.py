@@ -6,7 +6,7 @@ everything; what arrived at the broker is read back with kcat and compared with 
 
     kafka.py [PART]...      all, or some of PARTS
 
-OSP_STALL: seconds the broker is stalled (10; 60 for the long form).
+OSP_STALL: seconds the broker is stalled (60).
 """
 import calendar
 import collections
@@ -22,7 +22,7 @@ from common import AGENT, SANITIZED, Run, complete, count, load, rigs  # noqa: E
 import broker as brokers  # noqa: E402
 import tap  # noqa: E402
 
-STALL = int(os.environ.get("OSP_STALL") or 10)
+STALL = int(os.environ.get("OSP_STALL") or 60)
 PARTS = ("down_at_start", "good", "own_key", "secure", "never", "too_large", "live", "stalled",
 	 "killed", "missing")
 QUICK = ("good", "own_key", "never", "too_large")
