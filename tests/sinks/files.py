@@ -296,8 +296,7 @@ class Test:
 				 "--sink", f"csv:path={where}/c,columns=id+seq+http.request.target+ts"]
 			child = self.rig.popen([AGENT, f"--synthetic=txns=100000000,seed={i + 1}"] + sinks,
 					       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-			rigs.wait_for(lambda: os.path.exists(f"{where}/a") and
-				      os.path.getsize(f"{where}/a"), 10, 0.001)
+			rigs.wait_for(lambda: self.begun(f"{where}/a"), 10, 0.001)
 			time.sleep(rnd.uniform(0, 0.06))
 			child.kill()
 			child.wait()
@@ -318,6 +317,12 @@ class Test:
 		self.t.ok(lines > 1000 * KILLS / (10 if SANITIZED else 1) and turns,
 			  f"{name}: in the middle of {turns} rotated files")
 		self.t.note(f"{cut} files ended in the middle of a line when the agent was killed")
+
+	def begun(self, path):
+		try:
+			return os.path.getsize(path)
+		except FileNotFoundError:
+			return 0	# not yet there, or being rotated
 
 	def cut(self, path):
 		try:
