@@ -74,6 +74,25 @@ static bool bare_cr(const uint8_t *p, size_t n)
 	return false;
 }
 
+/* A status of more or fewer digits than three (RFC 9112 4) is a number to the other parser ("0204"),
+ * to us no status line.
+ */
+static bool odd_status(const uint8_t *p, size_t n)
+{
+	static const char start[] = "HTTP/1.";
+	size_t i, k;
+
+	for (i = 0; i + 10 < n; i++) {
+		if (p[i] != 'H' || memcmp(p + i, start, sizeof(start) - 1) || p[i + 8] != ' ')
+			continue;
+		for (k = i + 9; k < n && p[k] >= '0' && p[k] <= '9'; k++)
+			;
+		if (k != i + 12)
+			return true;
+	}
+	return false;
+}
+
 /* Whole, and in pieces as `cut` says. */
 static void both_ways(const uint8_t *data, size_t size, unsigned int cut, const struct seen *seen,
 		      bool responses)

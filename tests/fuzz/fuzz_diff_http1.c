@@ -95,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (heads_differ(responses ? OSP_RES : OSP_REQ, (const char *)data + 1, (uint32_t)size - 1,
 			 &len))
 		abort();
-	if (bare_cr(data + 1, size - 1))
+	if (bare_cr(data + 1, size - 1) || (responses && odd_status(data + 1, size - 1)))
 		return 0;
 	llhttp_init(&ll, responses ? HTTP_RESPONSE : HTTP_REQUEST, &settings);
 	ll.data = &seen;

@@ -105,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *text;
 	size_t i;
 
-	if (size < 2 || bare_cr(data + 1, size - 1))
+	if (size < 2 || bare_cr(data + 1, size - 1) || odd_status(data + 1, size - 1))
 		return 0;
 	text = calloc(1, size);	/* with a zero behind it, for odd_start() */
 	if (!text)
