@@ -19,13 +19,23 @@ struct judge {
 	struct rc_diffs diffs;
 };
 
+/* From a side's first record to its last. None: 0; further apart than can be: damaged times. */
+static int64_t span_of(const struct rc_side *sd)
+{
+	int64_t span;
+
+	if (sd->last_ns < sd->first_ns)
+		return 0;
+	return __builtin_sub_overflow(sd->last_ns, sd->first_ns, &span) ? INT64_MAX : span;
+}
+
 /* How much is cut from both ends of the common time: as long as exchanges take (99.9 %), for one
  * that was under way is on one side only; at most a twentieth of the time there is.
  */
 static int64_t find_guard(const struct rc_model *m)
 {
 	struct rc_hist *h = calloc(1, sizeof(*h));
-	int64_t guard = 0, span = m->side[0].last_ns - m->side[0].first_ns;
+	int64_t guard = 0, span = span_of(&m->side[0]);
 
 	if (m->conf->guard_ns >= 0 || !h) {
 		free(h);
@@ -36,8 +46,8 @@ static int64_t find_guard(const struct rc_model *m)
 			if (m->side[s].row[i].flags & RC_F_DUR)
 				rc_hist_add(h, rc_long_time(m->side[s].row[i].dur));
 	guard = rc_hist_at(h, 0.999) + 3 * m->clock.mad;
-	if (m->side[1].last_ns - m->side[1].first_ns < span)
-		span = m->side[1].last_ns - m->side[1].first_ns;
+	if (span_of(&m->side[1]) < span)
+		span = span_of(&m->side[1]);
 	free(h);
 	return guard > span / 20 ? span / 20 : guard;
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
 # A minute of each fuzz target, from its seeds on. TAP. The targets are built with make where they
-# are missing; `make fuzz` runs them for longer.
+# are missing; `make fuzz` runs them for longer, each time in another way. Here the way is always the
+# same, so that a failure can be repeated and is not luck.
 cd "$(dirname "$0")/../.." || exit 2
 O=build
 SECS=${FUZZ_SECS:-60}
@@ -25,7 +26,7 @@ for t in $TARGETS; do
 	c=$(mktemp -d) || exit 2
 	[ ! -x tests/fuzz/seeds_$t.py ] || tests/fuzz/seeds_$t.py "$c"
 	[ ! -e tests/fuzz/corpus/$t.tar.gz ] || tar -xzf tests/fuzz/corpus/$t.tar.gz -C "$c"
-	if $O/fuzz/fuzz_$t -max_total_time="$SECS" -timeout=60 -rss_limit_mb=2048 -max_len=4096 \
+	if $O/fuzz/fuzz_$t -seed="${FUZZ_SEED:-1}" -max_total_time="$SECS" -timeout=60 -rss_limit_mb=2048 -max_len=4096 \
 	   -close_fd_mask=3 -artifact_prefix=$O/fuzz/ "$c" >"$c.log" 2>&1; then
 		echo "ok $n - $t"
 	else
