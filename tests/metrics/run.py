@@ -27,7 +27,9 @@ import tap  # noqa: E402
 T = tap.Tap()
 OUT = rigs.OUT
 AGENT = rigs.AGENT
-PROMTOOL = shutil.which("promtool") or os.path.join(OUT, "tools", "promtool")
+# One copy for all builds below one folder (build, build/san).
+PROMTOOL = shutil.which("promtool") or os.path.join(
+	os.path.dirname(OUT) if os.path.basename(OUT) in ("san", "nobpf") else OUT, "tools", "promtool")
 HELD = ["--synthetic=txns=100000000", "--sink", "jsonl:queue=2M", "--stop-timeout", "1s"]
 
 
