@@ -8,6 +8,7 @@
  * The loop and this thread share one snapshot under a lock that the loop only ever tries.
  */
 #include "agent/metrics.h"
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 
 #include <arpa/inet.h>
@@ -23,7 +24,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CLIENTS 8
@@ -72,14 +72,6 @@ struct osp_metrics {
 	struct osp_metrics_snap copy;
 };
 
-static uint64_t mono_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 /* ---- snapshots ----------------------------------------------------------------------------- */
 
 /* How long ago the oldest record still queued was offered. Only what samples saw is known, so it
@@ -127,7 +119,7 @@ static void fill_lags(struct osp_metrics *met, struct osp_metrics_snap *snap, ui
 
 bool osp_metrics_publish(struct osp_metrics *met, struct osp_metrics_snap *snap)
 {
-	uint64_t now = mono_ns();
+	uint64_t now = osp_mono_ns();
 
 	if (pthread_mutex_trylock(&met->lock))
 		return false;
@@ -211,7 +203,7 @@ static void answer_health(struct osp_metrics *met, struct client *cl, bool head_
 	if (!at)
 		answer(cl, "503 Service Unavailable", TEXT, "", starting, sizeof(starting) - 1,
 		       head_only);
-	else if (mono_ns() - at > STALE_NS)
+	else if (osp_mono_ns() - at > STALE_NS)
 		answer(cl, "503 Service Unavailable", TEXT, "", stuck, sizeof(stuck) - 1,
 		       head_only);
 	else
@@ -399,7 +391,7 @@ static bool take_client(struct osp_metrics *met, struct client *cl)
 		return errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS;
 	cl->fd = fd;
 	cl->state = READING;
-	cl->until = mono_ns() + TIME_NS;
+	cl->until = osp_mono_ns() + TIME_NS;
 	return true;
 }
 
@@ -425,7 +417,7 @@ static void *serve(void *arg)
 		struct pollfd fds[CLIENTS + 2] = { { .fd = met->stop_fd, .events = POLLIN },
 						   { .fd = -1, .events = POLLIN } };
 		struct client *idle = NULL;
-		uint64_t now = mono_ns();
+		uint64_t now = osp_mono_ns();
 
 		for (int i = 0; i < CLIENTS; i++) {
 			struct client *cl = &met->client[i];

@@ -3,6 +3,7 @@
  * go to the sinks. Time is the events'; the real clock only paces the polling.
  */
 #include "agent/run.h"
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/ledger.h"
 #include "agent/metrics.h"
@@ -60,14 +61,6 @@ struct agent {
 	uint64_t publish_at;		/* CLOCK_MONOTONIC */
 	uint64_t poll_ns;		/* when the poll under way began, in the events' time */
 };
-
-static uint64_t mono_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
 
 static int64_t wall_ns(void)
 {
@@ -156,12 +149,12 @@ static void publish(struct agent *ag, bool between)
 	snap->budget_bytes = ag->conf->trk.byte_budget;
 	/* If a scrape has the copy right now, the next round tries again. */
 	if (osp_metrics_publish(ag->met, snap))
-		ag->publish_at = mono_ns() + PUBLISH_NS;
+		ag->publish_at = osp_mono_ns() + PUBLISH_NS;
 }
 
 static void publish_when_due(struct agent *ag, bool between)
 {
-	if (ag->met && mono_ns() >= ag->publish_at)
+	if (ag->met && osp_mono_ns() >= ag->publish_at)
 		publish(ag, between);
 }
 
@@ -330,7 +323,7 @@ static int loop(struct agent *ag)
 	uint64_t wait = WAIT_MIN_NS;
 	int n = 0;
 
-	ag->hint_at = mono_ns() + HINT_NS;
+	ag->hint_at = osp_mono_ns() + HINT_NS;
 	while (!ag->stop) {
 		uint64_t now;
 
@@ -343,7 +336,7 @@ static int loop(struct agent *ag)
 		if (ag->reload)
 			reload(ag);
 		publish_when_due(ag, true);
-		now = mono_ns();
+		now = osp_mono_ns();
 		if (osp_sinks_pending(ag->sinks) && (now >= ag->kick_at || !n)) {
 			osp_sinks_kick(ag->sinks);
 			ag->kick_at = now + KICK_NS;
@@ -494,7 +487,7 @@ static void say_ready(struct agent *ag)
 static void finish(struct agent *ag)
 {
 	struct osp_rec_counter extra[OSP_LEDGER_EXTRA_MAX];
-	uint64_t begin = mono_ns(), deadline = begin + ag->conf->stop_timeout_ns;
+	uint64_t begin = osp_mono_ns(), deadline = begin + ag->conf->stop_timeout_ns;
 
 	osp_shards_finish(ag->shards);
 	/* The last ledger tells how the sinks fared, so it comes when they are through. One that is

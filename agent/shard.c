@@ -4,6 +4,7 @@
  */
 #include "agent/shard.h"
 
+#include "agent/base/clock.h"
 #include "agent/base/mem.h"
 
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 /* A chunk is some hundred events, a tenth of a millisecond of work, and a cache holds it. The queue
  * is long enough that one busy connection does not make the other shards wait at once.
@@ -74,14 +74,6 @@ struct osp_shards {
 	_Atomic uint64_t made;		/* transactions, if somebody counts them */
 };
 
-static uint64_t mono_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 /* ---- the shard's thread ---------------------------------------------------------------------- */
 
 static void take_record(void *ctx, const struct osp_record *rec)
@@ -126,10 +118,10 @@ static void work_off(struct shard *sh, const struct chunk *chunk)
 
 static void kick_lane(struct shard *sh, bool now)
 {
-	if (!osp_lane_pending(sh->lane) || (!now && mono_ns() < sh->kick_at))
+	if (!osp_lane_pending(sh->lane) || (!now && osp_mono_ns() < sh->kick_at))
 		return;
 	osp_lane_kick(sh->lane);
-	sh->kick_at = mono_ns() + KICK_NS;
+	sh->kick_at = osp_mono_ns() + KICK_NS;
 }
 
 static void show_locked(struct shard *sh)
@@ -206,17 +198,12 @@ static bool ask(struct osp_shards *shards)
  */
 static bool wait_locked(struct shard *sh, uint32_t wanted, bool patient)
 {
-	struct timespec until;
 	bool stop = false;
-	uint64_t ns;
 
 	sh->wanted = wanted;
 	sh->waiting = true;
 	while (sh->queued > wanted && !(stop && !patient)) {
-		ns = mono_ns() + ASK_NS;
-		until = (struct timespec){ .tv_sec = (time_t)(ns / 1000000000ull),
-					   .tv_nsec = (long)(ns % 1000000000ull) };
-		if (pthread_cond_timedwait(&sh->room, &sh->lock, &until) != ETIMEDOUT)
+		if (osp_cond_wait_until(&sh->room, &sh->lock, osp_mono_ns() + ASK_NS))
 			continue;
 		pthread_mutex_unlock(&sh->lock);
 		stop = ask(sh->all);
@@ -411,19 +398,6 @@ bool osp_shards_enough(const struct osp_shards *shards)
 
 /* ---- start and end --------------------------------------------------------------------------- */
 
-static int init_cond(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-	int err = pthread_condattr_init(&attr);
-
-	if (err)
-		return -err;
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	err = pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-	return -err;
-}
-
 static int start_thread(struct shard *sh, uint32_t index)
 {
 	sigset_t all, old;
@@ -454,9 +428,9 @@ static int shard_new(struct shard **out, struct osp_shards *shards)
 	sh->all = shards;
 	err = -pthread_mutex_init(&sh->lock, NULL);
 	if (!err)
-		err = init_cond(&sh->work);
+		err = osp_cond_init(&sh->work);
 	if (!err)
-		err = init_cond(&sh->room);
+		err = osp_cond_init(&sh->room);
 	if (err)
 		free(sh);
 	else
@@ -547,15 +521,9 @@ out:
 /* Ends the thread, when it has worked off all that it was given. */
 static void end_thread(struct shard *sh)
 {
-	struct timespec until;
-	uint64_t ns;
-
 	pthread_mutex_lock(&sh->lock);
 	while (!sh->exited) {
-		ns = mono_ns() + ASK_NS;
-		until = (struct timespec){ .tv_sec = (time_t)(ns / 1000000000ull),
-					   .tv_nsec = (long)(ns % 1000000000ull) };
-		if (pthread_cond_timedwait(&sh->room, &sh->lock, &until) != ETIMEDOUT)
+		if (osp_cond_wait_until(&sh->room, &sh->lock, osp_mono_ns() + ASK_NS))
 			continue;
 		pthread_mutex_unlock(&sh->lock);
 		ask(sh->all);

@@ -7,6 +7,7 @@
 #ifndef OSP_SINKS_INST_H
 #define OSP_SINKS_INST_H
 
+#include "agent/base/clock.h"
 #include "sinks/chunk.h"
 #include "sinks/options.h"
 #include "sinks/osp_sink.h"
@@ -71,20 +72,6 @@ struct osp_inst {
 
 /* What sinks get from us. */
 extern const struct osp_host osp_sink_host;
-
-static inline uint64_t osp_mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
-}
-
-/* A condition that is waited for by CLOCK_MONOTONIC. */
-int osp_cond_init(pthread_cond_t *cond);
-
-/* Waits on cond until until_ns (CLOCK_MONOTONIC). */
-void osp_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t until_ns);
 
 /* ---- queue.c: @thread any; all take the lock themselves ---- */
 

@@ -16,6 +16,7 @@
 #include "sinks/builtin.h"
 #include "sinks/pick.h"
 
+#include "agent/base/clock.h"
 #include "agent/base/opt.h"
 
 #include <errno.h>
@@ -109,18 +110,10 @@ static const char *const defaults[][2] = {
 
 /* ---- saying things ------------------------------------------------------------------------- */
 
-static uint64_t mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
-}
-
 /* Whether a line about this may go out now. *silent: how many did not since the last one. */
 static bool may_say(struct osp_sink *sink, const char *cause, uint64_t *silent)
 {
-	uint64_t now = mono_ns();
+	uint64_t now = osp_mono_ns();
 	struct said *s = &sink->said[0];
 	bool yes;
 
@@ -602,14 +595,14 @@ static rd_kafka_resp_err_t produce(struct osp_sink *sink, const struct osp_recor
 static void ask_for_topic(struct osp_sink *sink, const struct osp_record *rec,
 			  rd_kafka_topic_t *topic)
 {
-	uint64_t *asked = &sink->asked_ns[rec->kind][rec->vantage], now = mono_ns();
+	uint64_t *asked = &sink->asked_ns[rec->kind][rec->vantage], now = osp_mono_ns();
 	const struct rd_kafka_metadata *meta = NULL;
 
 	if (*asked && now - *asked < ASK_TOPIC_NS)
 		return;
 	if (!rd_kafka_metadata(sink->rk, 0, topic, &meta, ASK_TOPIC_MS))
 		rd_kafka_metadata_destroy(meta);
-	*asked = mono_ns();
+	*asked = osp_mono_ns();
 }
 
 /* 0: taken. Otherwise what the host is to do with it. */
@@ -672,7 +665,7 @@ static int kafka_write(struct osp_sink *sink, const struct osp_batch *batch, uin
  */
 static int kafka_flush(struct osp_sink *sink, uint64_t deadline_ns)
 {
-	uint64_t now = mono_ns();
+	uint64_t now = osp_mono_ns();
 
 	if (sink->quiet && deadline_ns > now)
 		rd_kafka_flush(sink->rk, (int)((deadline_ns - now) / 1000000));

@@ -7,36 +7,12 @@
  */
 #include "sinks/inst.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #define RING_FIRST 64u
 #define RING_MAX 65536u
 /* How often a waiting offer asks whether it should give up. */
 #define ASK_NS 20000000ull
-
-void osp_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t until_ns)
-{
-	struct timespec t = {
-		.tv_sec = (time_t)(until_ns / 1000000000ull),
-		.tv_nsec = (long)(until_ns % 1000000000ull),
-	};
-
-	pthread_cond_timedwait(cond, lock, &t);
-}
-
-int osp_cond_init(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-	int err = pthread_condattr_init(&attr);
-
-	if (err)
-		return -err;
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	err = pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-	return -err;
-}
 
 int osp_inst_init_queue(struct osp_inst *inst)
 {
