@@ -276,6 +276,7 @@ void osp_feed_hole(struct osp_conn *conn, int dir, uint64_t pos, uint32_t lost,
 	uint32_t lo = strm->turn;
 
 	if (raced) {
+		strm->rival -= pos - strm->next < strm->rival ? pos - strm->next : strm->rival;
 		pass_gap(conn, dir, pos - strm->next, OSP_CAUSE_RACE, lo, seg);
 		return;
 	}
@@ -460,14 +461,23 @@ static bool conflict(const struct osp_piece *pc, const struct part *part, uint64
 	return memcmp(pc->data + off, part->p, n) != 0;
 }
 
-/* Bytes by thread tid where those of thread `first` are already. */
+/* Bytes by thread tid where those of thread `first` are already: of two that raced, and as many are
+ * missing. If the hole is behind us, the one thread was too late at its hook for it to wait.
+ */
 static void count_overlap(struct osp_conn *conn, int dir, uint64_t n, uint32_t tid,
 			  uint32_t first)
 {
-	conn->strm[dir].overlap += n;
-	if (tid != first)
-		conn->strm[dir].rival += n;
+	struct osp_strm *strm = &conn->strm[dir];
+	uint64_t known;
+
+	strm->overlap += n;
 	osp_trk_count(conn->trk, OSP_ST_BY_OVERLAP, (int64_t)n);
+	if (tid == first)
+		return;
+	known = osp_strm_recause(strm, n, OSP_CAUSE_BYPASS, OSP_CAUSE_RACE);
+	osp_trk_count(conn->trk, OSP_ST_GAP_BYPASS, -(int64_t)known);
+	osp_trk_count(conn->trk, OSP_ST_GAP_RACE, (int64_t)known);
+	strm->rival += n - known;
 }
 
 /* Puts part among the pieces: what others claim already stays theirs, unless it is in doubt. */

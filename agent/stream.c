@@ -44,6 +44,43 @@ void osp_strm_note_gap(struct osp_strm *strm, uint64_t pos, uint64_t bytes, int 
 	}
 }
 
+/* Takes up to n off *have. */
+static uint64_t take(uint64_t *have, uint64_t n)
+{
+	if (n > *have)
+		n = *have;
+	*have -= n;
+	return n;
+}
+
+uint64_t osp_strm_recause(struct osp_strm *strm, uint64_t n, int from, int to)
+{
+	struct osp_gaps *gaps = strm->gaps;
+	uint64_t done;
+	uint32_t i;
+
+	if (!gaps)
+		return 0;
+	done = take(&gaps->more[from], n);
+	gaps->more[to] += done;
+	for (i = gaps->n; i-- && done < n;) {
+		struct osp_rec_gap *gap = &gaps->kept[i];
+		uint64_t part;
+
+		if (gap->cause != from)
+			continue;
+		if (gap->bytes <= n - done) {
+			gap->cause = (uint8_t)to;
+			done += gap->bytes;
+			continue;
+		}
+		part = take(&gap->bytes, n - done);
+		gaps->more[to] += part;
+		done += part;
+	}
+	return done;
+}
+
 uint32_t osp_strm_gaps(const struct osp_strm *strm, struct osp_rec_gap *out)
 {
 	const struct osp_gaps *gaps = strm->gaps;

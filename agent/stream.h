@@ -74,6 +74,10 @@ void osp_strm_base(struct osp_strm *strm, uint32_t seq);
 /* Notes a gap of bytes at pos. */
 void osp_strm_note_gap(struct osp_strm *strm, uint64_t pos, uint64_t bytes, int cause);
 
+/* Of what was noted as gaps of cause `from`, up to n bytes turn out to be of cause `to`, the latest
+ * first: how many. */
+uint64_t osp_strm_recause(struct osp_strm *strm, uint64_t n, int from, int to);
+
 /* All gaps of strm into out[OSP_GAPS_KEPT + OSP_CAUSE_MAX + 1]; how many. Sum: gap_bytes. */
 uint32_t osp_strm_gaps(const struct osp_strm *strm, struct osp_rec_gap *out);
 

@@ -549,6 +549,27 @@ static void test_race(struct rig *rig)
 	eq_int(rig_stat(rig, OSP_ST_GAP_BYPASS), 0, "and to nothing else");
 	eq_int(rig_stat(rig, OSP_ST_BY_OVERLAP), 10, "overlap");
 	ok(rig_sums(rig), "sums");
+
+	/* The first was so late that its hole was given up before. */
+	rig_reset(rig);
+	evc_init(&conn, rig, 1, 1, 2);
+	EST(&conn);
+	evc_str(&conn, OSP_RX, "POST /xx HTTP/1.1\r\nContent-Length: 500\r\n\r\n");
+	conn.seq[OSP_RX] += 10;
+	conn.tid++;
+	for (int i = 0; i < 20; i++)
+		evc_str(&conn, OSP_RX, "bbbbbbbbbbb");
+	eq_int(rig_stat(rig, OSP_ST_GAP_BYPASS), 10, "given up");
+	conn.tid--;
+	conn.seq[OSP_RX] -= 10;
+	evc_str(&conn, OSP_RX, "aaaaaaaaaa");
+	eq_int(rig_stat(rig, OSP_ST_GAP_RACE), 10, "it raced after all");
+	eq_int(rig_stat(rig, OSP_ST_GAP_BYPASS), 0, "and nothing went past the hooks");
+	evc_close(&conn, FIN, 0);
+	s = &crec(rig, 0)->connection.dir[OSP_RX];
+	ok(s->gap_n == 1 && s->gap[0].cause == OSP_CAUSE_RACE && s->gap[0].bytes == 10,
+	   "the connection says so, too");
+	ok(rig_sums(rig), "sums");
 }
 
 /* A client with a thread that sends and one that receives, which is quicker to its hook: n requests
