@@ -17,6 +17,7 @@ struct seen {
 	int n;
 	uint64_t body;
 	const char *start, *end;	/* of the message; of what was looked at */
+	const char *line;		/* where a chunk's size may begin */
 	bool stop;
 };
 

@@ -44,15 +44,17 @@ static bool odd_start(const http_parser *hp, const struct seen *seen)
 	return !nl || !memmem(seen->start, (size_t)(nl - seen->start), " HTTP/1.", 8);
 }
 
-/* ... a byte above ASCII is the digit 0 of a chunk's size ... */
+/* ... a byte above ASCII is the digit 0 of a chunk's size, LF is part of a chunk's extension (to us,
+ * a line's end: RFC 9112 2.2) ...
+ */
 static int on_size(http_parser *hp)
 {
 	struct seen *seen = hp->data;
-	const char *p = seen->end - 1;
+	const char *p;
 
-	while (*p != '\n' && !(*p & 0x80))	/* at least the head's last line end is before it */
-		p--;
-	return *p != '\n';
+	for (p = seen->line; p < seen->end && !(*p & 0x80) && *p != '\n'; p++)
+		;
+	return p < seen->end;
 }
 
 /* ... and any two bytes end a chunk. */
@@ -60,6 +62,7 @@ static int on_chunk(http_parser *hp)
 {
 	struct seen *seen = hp->data;
 
+	seen->line = seen->end + 1;
 	return !(hp->flags & F_TRAILING) && memcmp(seen->end - 1, "\r\n", 2) ? -1 : 0;
 }
 
@@ -68,6 +71,7 @@ static int on_head(http_parser *hp)
 {
 	struct seen *seen = hp->data;
 
+	seen->line = seen->end + 1;
 	seen->stop = odd_start(hp, seen) || hp->http_major != 1 || hp->upgrade ||
 		     (hp->type == HTTP_REQUEST && hp->method == HTTP_CONNECT) ||
 		     (hp->type == HTTP_RESPONSE && hp->status_code < 200);
