@@ -28,11 +28,15 @@
 #define NS_PER_MS 1000000ull
 #define NS_PER_S 1000000000ull
 
-/* A live source is looked at every millisecond while it has something, and twice as seldom each
- * time it has not. The kernel wakes us earlier when a ring fills.
+/* A live source is looked at so often that a look finds about so many events or bytes: each one
+ * begins with cold caches, ours and then the watched program's. Between looks that found nothing the
+ * wait doubles. The kernel wakes us earlier when a ring fills.
  */
 #define WAIT_MIN_NS NS_PER_MS
+#define WAIT_BUSY_NS (5 * NS_PER_MS)
 #define WAIT_MAX_NS (20 * NS_PER_MS)
+#define LOOK_EVENTS 2048
+#define LOOK_BYTES (512 * 1024u)
 /* So many events at once mean that we are behind: look again without waiting. */
 #define BUSY_EVENTS 8192
 /* Records wait no longer than this for their batch to fill. */
@@ -60,6 +64,7 @@ struct agent {
 	struct osp_metrics_snap snap;
 	uint64_t publish_at;		/* CLOCK_MONOTONIC */
 	uint64_t poll_ns;		/* when the poll under way began, in the events' time */
+	uint64_t poll_bytes;		/* what it handed over */
 };
 
 static int64_t wall_ns(void)
@@ -163,6 +168,7 @@ static void publish_when_due(struct agent *ag, bool between)
  */
 static void begin_poll(struct agent *ag)
 {
+	ag->poll_bytes = 0;
 	if (ag->met)
 		ag->poll_ns = (uint64_t)(wall_ns() - osp_shards_wall_off(ag->shards));
 }
@@ -192,6 +198,7 @@ static int take_event(void *ctx, const struct osp_ev_hdr *ev)
 {
 	struct agent *ag = ctx;
 
+	ag->poll_bytes += ev->len;
 	if (ag->oev)
 		osp_oev_write(ag->oev, ev);
 	if (ag->met)
@@ -281,7 +288,7 @@ static void wait_ns(struct agent *ag, uint64_t ns)
 {
 	struct pollfd fds[2] = {
 		{ .fd = ag->signal_fd, .events = POLLIN },
-		{ .fd = ag->src->ops->wait_fd ? ag->src->ops->wait_fd(ag->src) : -1,
+		{ .fd = ag->src->ops->wait_fd ? ag->src->ops->wait_fd(ag->src, ns) : -1,
 		  .events = POLLIN },
 	};
 	struct timespec ts = { .tv_nsec = (long)ns };
@@ -317,6 +324,18 @@ static void hint(struct agent *ag, uint64_t now)
 	}
 }
 
+/* How long to wait after a look that found n events, and `wait` before it. */
+static uint64_t next_wait(const struct agent *ag, uint64_t wait, int n)
+{
+	uint64_t bytes = ag->poll_bytes / (LOOK_BYTES / LOOK_EVENTS);
+	uint64_t found = (uint64_t)n > bytes ? (uint64_t)n : bytes;
+
+	if (!n)
+		return wait * 2 < WAIT_MAX_NS ? wait * 2 : WAIT_MAX_NS;
+	wait = found > LOOK_EVENTS / 2 ? wait * LOOK_EVENTS / found : wait * 2;
+	return wait < WAIT_MIN_NS ? WAIT_MIN_NS : wait < WAIT_BUSY_NS ? wait : WAIT_BUSY_NS;
+}
+
 static int loop(struct agent *ag)
 {
 	const struct osp_source_ops *ops = ag->src->ops;
@@ -348,7 +367,7 @@ static int loop(struct agent *ag)
 		hint(ag, now);
 		if (!ops->live || n >= BUSY_EVENTS)
 			continue;
-		wait = n ? WAIT_MIN_NS : wait * 2 > WAIT_MAX_NS ? WAIT_MAX_NS : wait * 2;
+		wait = next_wait(ag, wait, n);
 		wait_ns(ag, wait);
 	}
 	return n == -ENODATA || n == -ECANCELED || n >= 0 ? 0 : n;

@@ -50,10 +50,10 @@ struct osp_source_ops {
 	 * A live source never blocks here: the caller waits, on wait_fd if there is one.
 	 */
 	int (*poll)(struct osp_source *src, osp_ev_fn fn, void *ctx);
-	/* An fd that becomes readable when events should be taken before the caller's timer
-	 * ends, or -1.
+	/* The caller is going to wait for so long: an fd that becomes readable when events should be
+	 * taken sooner, or -1.
 	 */
-	int (*wait_fd)(const struct osp_source *src);
+	int (*wait_fd)(const struct osp_source *src, uint64_t ns);
 	/* No more new events from now on; what is under way can still be polled, to the end. */
 	void (*stop)(struct osp_source *src);
 	void (*info)(const struct osp_source *src, struct osp_source_info *out);

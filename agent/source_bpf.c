@@ -41,6 +41,11 @@
 #define NS_PER_S 1000000000ull
 #define TICK_NS (100 * 1000000ull)
 #define LOST_NS NS_PER_S
+/* A hook wakes an agent that waits for longer than this when so much lies in a ring: what passes of a
+ * long body before user space can say that nobody needs it.
+ */
+#define WAKE_NS 1000000ull
+#define WAKE_BYTES (1u << 20)
 /* How often closed unix sockets are looked for, and which part of the time that may take at most. */
 #define SWEEP_NS (250 * 1000000ull)
 #define SWEEP_PART 200
@@ -569,14 +574,18 @@ static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 		rc = report_lost(src, fn, ctx);
 	if (rc < 0)
 		return rc;
-	if (!n)
-		__atomic_store_n(&src->skel->bss->osp_live.sleeping, 1, __ATOMIC_RELAXED);
 	return n;
 }
 
-static int bpf_wait_fd(const struct osp_source *base)
+/* Hooks look at how full their ring is only while it is worth a wake-up. */
+static int bpf_wait_fd(const struct osp_source *base, uint64_t ns)
 {
-	return ((const struct bpf_source *)base)->wait_fd;
+	const struct bpf_source *src = (const struct bpf_source *)base;
+
+	if (ns <= WAKE_NS)
+		return -1;
+	__atomic_store_n(&src->skel->bss->osp_live.sleeping, 1, __ATOMIC_RELAXED);
+	return src->wait_fd;
 }
 
 static void bpf_stop(struct osp_source *base)
@@ -1173,7 +1182,8 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 		.self_dev = (uint32_t)(major(self.st_dev) << 20 | minor(self.st_dev)),
 		.capture = capture, .self_tgid = (uint32_t)getpid(), .call_cap = conf->call_cap,
 		.turn_cap = conf->turn_cap, .skip_from = conf->skip_from,
-		.wake_bytes = (uint32_t)(data_size(conf) / 16),
+		.wake_bytes = data_size(conf) / 16 < WAKE_BYTES ? (uint32_t)(data_size(conf) / 16) :
+			      WAKE_BYTES,
 		.rings = conf->rings,
 		.has_cookie = has_cookie,
 		.preemptible = kernel_major(src) >= 7,

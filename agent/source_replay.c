@@ -180,7 +180,7 @@ static int replay_poll(struct osp_source *src, osp_ev_fn fn, void *ctx)
 	return n ? n : rep->end;
 }
 
-static int replay_wait_fd(const struct osp_source *src)
+static int replay_wait_fd(const struct osp_source *src, uint64_t ns)
 {
 	return -1;
 }

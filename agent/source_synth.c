@@ -757,7 +757,7 @@ static int synth_poll(struct osp_source *src, osp_ev_fn fn, void *ctx)
 	return err ? err : syn->n;
 }
 
-static int synth_wait_fd(const struct osp_source *src)
+static int synth_wait_fd(const struct osp_source *src, uint64_t ns)
 {
 	return -1;
 }

@@ -86,7 +86,7 @@ static __always_inline void leave_hook(void)
 }
 
 /* No wake-up from the hook: it costs the victim an IPI (11 us measured, 25 times the event). The
- * agent comes by itself; only one that sleeps on a filling ring is woken.
+ * agent comes by itself; only one that sleeps on a filling ring is woken, once.
  */
 static __always_inline __u64 ring_flags(void *ring)
 {
@@ -94,6 +94,7 @@ static __always_inline __u64 ring_flags(void *ring)
 		return BPF_RB_NO_WAKEUP;
 	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < osp_knobs.wake_bytes)
 		return BPF_RB_NO_WAKEUP;
+	*(volatile __u32 *)&osp_live.sleeping = 0;
 	return BPF_RB_FORCE_WAKEUP;
 }
 

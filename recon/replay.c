@@ -81,7 +81,8 @@ static bool told_to_stop(const struct osp_source *src, const struct rc_live_end 
 {
 	struct pollfd fds[2] = {
 		{ .fd = end->stop_fd, .events = POLLIN },
-		{ .fd = src->ops->wait_fd(src), .events = POLLIN },
+		{ .fd = src->ops->wait_fd(src, LIVE_WAIT_MS * 1000000ull),
+		  .events = POLLIN },
 	};
 
 	poll(fds, 2, LIVE_WAIT_MS);

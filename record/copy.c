@@ -90,96 +90,93 @@ static void *put_array(struct dest *d, const void *from, size_t n)
 	return p;
 }
 
-static inline void put_slice(struct dest *d, struct osp_slice *s)
+static inline void put_slice(struct dest *d, struct osp_slice *to, const struct osp_slice *from)
 {
-	char *p;
+	char *p = from->p ? take(d, from->n) : NULL;
 
-	if (!s->p) {
-		s->n = 0;
-		return;
-	}
-	p = take(d, s->n);
 	if (p)
-		osp_copy_short(p, s->p, s->n);
-	s->p = p;
+		osp_copy_short(p, from->p, from->n);
+	to->p = p;
+	to->n = from->p ? from->n : 0;
 }
 
 /* Most strings of a record are not there, and they stand together: four at a look. */
-static void put_slices(struct dest *d, struct osp_slice *s, int n)
+static void put_slices(struct dest *d, struct osp_slice *to, const struct osp_slice *s, int n)
 {
 	int i = 0, k;
 
-	for (; i + 4 <= n; i += 4, s += 4) {
+	for (; i + 4 <= n; i += 4, s += 4, to += 4) {
 		if (!((uintptr_t)s[0].p | (uintptr_t)s[1].p | (uintptr_t)s[2].p | (uintptr_t)s[3].p |
 		      s[0].n | s[1].n | s[2].n | s[3].n))
 			continue;
 		for (k = 0; k < 4; k++)
-			put_slice(d, &s[k]);
+			put_slice(d, &to[k], &s[k]);
 	}
 	for (; i < n; i++)
-		put_slice(d, s++);
+		put_slice(d, to++, s++);
 }
 
-static void put_headers(struct dest *d, struct osp_rec_msg *msg)
+static struct osp_rec_header *put_headers(struct dest *d, struct osp_rec_msg *to,
+					  const struct osp_rec_msg *from)
 {
-	struct osp_rec_header *header = put_array(d, msg->header,
-						  msg->header_n * sizeof(*header));
+	struct osp_rec_header *header = put_array(d, from->header,
+						  from->header_n * sizeof(*header));
 
-	if (!header)
-		msg->header_n = 0;
-	msg->header = header;
+	to->header = header;
+	to->header_n = header ? from->header_n : 0;
+	return header;
 }
 
-static void put_header_strings(struct dest *d, struct osp_rec_msg *msg)
+static void put_header_strings(struct dest *d, struct osp_rec_header *to,
+			       const struct osp_rec_msg *from)
 {
-	struct osp_rec_header *header = (struct osp_rec_header *)msg->header;
-
-	for (uint32_t i = 0; i < msg->header_n; i++) {
-		put_slice(d, &header[i].name);
-		put_slice(d, &header[i].value);
+	for (uint32_t i = 0; to && i < from->header_n; i++) {
+		put_slice(d, &to[i].name, &from->header[i].name);
+		put_slice(d, &to[i].value, &from->header[i].value);
 	}
 }
 
-static void put_gaps(struct dest *d, struct osp_rec_stream *strm)
+static void put_gaps(struct dest *d, struct osp_rec_stream *to, const struct osp_rec_stream *from)
 {
-	strm->gap = put_array(d, strm->gap, strm->gap_n * sizeof(*strm->gap));
-	if (!strm->gap)
-		strm->gap_n = 0;
+	to->gap = put_array(d, from->gap, from->gap_n * sizeof(*from->gap));
+	to->gap_n = to->gap ? from->gap_n : 0;
 }
 
-static void put_counters(struct dest *d, struct osp_rec_ledger *led)
+static void put_counters(struct dest *d, struct osp_rec_ledger *to,
+			 const struct osp_rec_ledger *from)
 {
-	led->counter = put_array(d, led->counter, led->counter_n * sizeof(*led->counter));
-	if (!led->counter)
-		led->counter_n = 0;
+	to->counter = put_array(d, from->counter, from->counter_n * sizeof(*from->counter));
+	to->counter_n = to->counter ? from->counter_n : 0;
 }
 
+/* Where the copy goes is in nobody's cache: it is written only, what is looked at is the original. */
 size_t osp_record_put(void *mem, size_t cap, const struct osp_record *rec)
 {
 	struct osp_record *out = mem;
 	struct dest d = { .at = (char *)mem + sizeof(*out), .room = cap - sizeof(*out) };
+	struct osp_rec_header *header[OSP_ENDS];
 
 	if (cap < sizeof(*out))
 		return 0;
 	osp_mem_copy(out, rec, sizeof(*out));
 	out->size = sizeof(*out);
 	/* All arrays first: strings have no alignment. */
-	switch (out->kind) {
+	switch (rec->kind) {
 	case OSP_REC_TRANSACTION:
-		put_headers(&d, &out->msg[OSP_REQ]);
-		put_headers(&d, &out->msg[OSP_RES]);
-		put_header_strings(&d, &out->msg[OSP_REQ]);
-		put_header_strings(&d, &out->msg[OSP_RES]);
+		header[OSP_REQ] = put_headers(&d, &out->msg[OSP_REQ], &rec->msg[OSP_REQ]);
+		header[OSP_RES] = put_headers(&d, &out->msg[OSP_RES], &rec->msg[OSP_RES]);
+		put_header_strings(&d, header[OSP_REQ], &rec->msg[OSP_REQ]);
+		put_header_strings(&d, header[OSP_RES], &rec->msg[OSP_RES]);
 		break;
 	case OSP_REC_CONNECTION:
-		put_gaps(&d, &out->connection.dir[0]);
-		put_gaps(&d, &out->connection.dir[1]);
+		put_gaps(&d, &out->connection.dir[0], &rec->connection.dir[0]);
+		put_gaps(&d, &out->connection.dir[1], &rec->connection.dir[1]);
 		break;
 	case OSP_REC_LEDGER:
-		put_counters(&d, &out->ledger);
+		put_counters(&d, &out->ledger, &rec->ledger);
 		break;
 	}
-	put_slices(&d, out->str, OSP_S_MAX);
+	put_slices(&d, out->str, rec->str, OSP_S_MAX);
 	take(&d, -(cap - d.room) & 7);
 	return d.full ? 0 : cap - d.room;
 }

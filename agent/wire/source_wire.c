@@ -242,7 +242,7 @@ static int wire_poll(struct osp_source *src, osp_ev_fn fn, void *ctx)
 
 /* ---- the rest of a source -------------------------------------------------------------------- */
 
-static int wire_wait_fd(const struct osp_source *src)
+static int wire_wait_fd(const struct osp_source *src, uint64_t ns)
 {
 	const struct wire *wire = (const struct wire *)src;
 
