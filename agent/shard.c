@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* shard.c: which tracker an event goes to, and the way there: chunks of events in a short queue per
- * shard. The loop fills them, the shard's thread works them off; a lock is taken once a chunk.
+ * shard. The loop fills them, the shard's thread works them off; a lock is taken once a chunk. Where
+ * the loop has time left, the first shard is its own, and its events go nowhere.
  */
 #include "agent/shard.h"
 
@@ -27,6 +28,8 @@
 #define ASK_NS 20000000ull
 /* Instead of an event: time has come so far (ts_ns). No event has this kind. */
 #define KIND_TIME 0
+/* What the loop does with an event until a shard has it, in parts of what the shard does with it. */
+#define LOOP_PART 4
 
 struct chunk {
 	uint8_t *mem;
@@ -37,6 +40,7 @@ struct shard {
 	struct osp_shards *all;
 	struct osp_tracker *trk;
 	struct osp_lane *lane;		/* NULL: the only shard, whose records go the loop's way */
+	bool here;			/* no thread: the loop does its work */
 	struct osp_ledger led;
 	uint64_t kick_at;		/* CLOCK_MONOTONIC */
 	uint32_t tail;			/* chunk under work */
@@ -67,6 +71,7 @@ struct osp_shards {
 	struct osp_sinks *sinks;
 	struct shard *shard[OSP_SHARDS_MAX];
 	uint32_t n;
+	uint8_t by_hash[256];		/* a connection's shard */
 	struct osp_ledger led;		/* what the loop counts here */
 	uint64_t now;
 	int64_t wall_off;
@@ -193,6 +198,11 @@ static bool ask(struct osp_shards *shards)
 	return stop;
 }
 
+static bool loop_gives_up(void *ctx)
+{
+	return ask(ctx);
+}
+
 /* Waits until the shard has no more than that many chunks before it; with the lock held. false:
  * asked to stop meanwhile, and patient is false.
  */
@@ -272,6 +282,10 @@ static void put_time(struct shard *sh)
 	if (sh->fill.told >= sh->all->now)
 		return;
 	sh->fill.told = sh->all->now;
+	if (sh->here) {
+		osp_tracker_advance(sh->trk, sh->all->now);
+		return;
+	}
 	at = make_room(sh, sizeof(*at));
 	*at = (struct osp_ev_hdr){ .len = sizeof(*at), .kind = KIND_TIME, .ts_ns = sh->all->now };
 }
@@ -285,6 +299,10 @@ static void put_event(struct shard *sh, const struct osp_ev_hdr *ev)
 	if (ev->ts_ns < sh->all->now)
 		put_time(sh);
 	sh->fill.told = sh->all->now;
+	if (sh->here) {
+		osp_tracker_event(sh->trk, ev);
+		return;
+	}
 	at = make_room(sh, n);
 	if (at)
 		memcpy(at, ev, ev->len);
@@ -302,7 +320,7 @@ static struct shard *shard_of(struct osp_shards *shards, const struct osp_ev_hdr
 	if (ev->kind == OSP_EV_LOST)
 		return shards->shard[0];
 	memcpy(&conn, ev + 1, sizeof(conn));
-	return shards->shard[(conn * 0x9e3779b97f4a7c15ull >> 32) * shards->n >> 32];
+	return shards->shard[shards->by_hash[conn * 0x9e3779b97f4a7c15ull >> 56]];
 }
 
 static void distribute(struct osp_shards *shards, const struct osp_ev_hdr *ev)
@@ -332,8 +350,12 @@ void osp_shards_event(struct osp_shards *shards, const struct osp_ev_hdr *ev)
 
 void osp_shards_kick(struct osp_shards *shards)
 {
-	for (uint32_t i = 0; i < shards->n && shards->n > 1; i++)
-		hand_over(shards->shard[i]);
+	for (uint32_t i = 0; i < shards->n && shards->n > 1; i++) {
+		if (shards->shard[i]->here)
+			kick_lane(shards->shard[i], false);
+		else
+			hand_over(shards->shard[i]);
+	}
 }
 
 void osp_shards_sync(struct osp_shards *shards)
@@ -357,7 +379,7 @@ void osp_shards_count(struct osp_shards *shards, struct osp_ledger *sum)
 		struct osp_ledger led;
 
 		pthread_mutex_lock(&sh->lock);
-		led = shards->n == 1 ? sh->led : sh->shown;
+		led = sh->here ? sh->led : sh->shown;
 		pthread_mutex_unlock(&sh->lock);
 		for (int id = 0; id < OSP_ST_MAX; id++)
 			sum->v[id] += led.v[id];
@@ -370,12 +392,12 @@ uint32_t osp_shards_conns(struct osp_shards *shards)
 {
 	uint32_t n = 0;
 
-	if (shards->n == 1)
-		return osp_tracker_conns(shards->shard[0]->trk);
 	for (uint32_t i = 0; i < shards->n; i++) {
-		pthread_mutex_lock(&shards->shard[i]->lock);
-		n += shards->shard[i]->conns;
-		pthread_mutex_unlock(&shards->shard[i]->lock);
+		struct shard *sh = shards->shard[i];
+
+		pthread_mutex_lock(&sh->lock);
+		n += sh->here ? osp_tracker_conns(sh->trk) : sh->conns;
+		pthread_mutex_unlock(&sh->lock);
 	}
 	return n;
 }
@@ -401,7 +423,7 @@ bool osp_shards_enough(const struct osp_shards *shards)
 static int start_thread(struct shard *sh, uint32_t index)
 {
 	sigset_t all, old;
-	char name[16];
+	char name[24];
 	int err;
 
 	/* Signals are the loop's. */
@@ -459,14 +481,28 @@ static int make_lane(struct shard *sh)
 
 	if (err)
 		return err;
-	osp_lane_give_up(sh->lane, sinks_given_up, sh->all);
-	for (uint32_t i = 0; i < CHUNKS; i++) {
+	osp_lane_give_up(sh->lane, sh->here ? loop_gives_up : sinks_given_up, sh->all);
+	for (uint32_t i = 0; i < CHUNKS && !sh->here; i++) {
 		sh->chunk[i].mem = osp_mem_zalloc(CHUNK_BYTES);
 		if (!sh->chunk[i].mem)
 			return -ENOMEM;
 		sh->chunk[i].cap = CHUNK_BYTES;
 	}
 	return 0;
+}
+
+/* The loop's own shard gets what the others leave the loop time for; from LOOP_PART others on that is
+ * nothing, and the loop has none.
+ */
+static void share_out(struct osp_shards *shards)
+{
+	uint32_t n = shards->conf.n, own = 0, i;
+
+	if (n <= LOOP_PART)
+		own = 256 * (LOOP_PART + 1 - n) / (LOOP_PART * n);
+	for (i = 0; i < 256; i++)
+		shards->by_hash[i] = (uint8_t)(i < own ? 0 : !own ? i * n / 256 :
+					       1 + (i - own) * (n - 1) / (256 - own));
 }
 
 static int add_shard(struct osp_shards *shards, const struct osp_tracker_conf *conf,
@@ -477,6 +513,7 @@ static int add_shard(struct osp_shards *shards, const struct osp_tracker_conf *c
 
 	if (err)
 		return err;
+	sh->here = !shards->n && shards->conf.n <= LOOP_PART;
 	shards->shard[shards->n++] = sh;
 	if (shards->conf.n > 1)
 		err = make_lane(sh);
@@ -500,6 +537,7 @@ int osp_shards_new(struct osp_shards **out, const struct osp_shards_conf *conf,
 	shards->conf = *conf;
 	shards->sinks = sinks;
 	shards->wall_off = info->wall_off_ns;
+	share_out(shards);
 	part.byte_budget /= n;
 	part.max_conns = (uint32_t)(((uint64_t)part.max_conns + n - 1) / n);
 	for (uint32_t i = 0; i < n; i++) {
@@ -507,8 +545,8 @@ int osp_shards_new(struct osp_shards **out, const struct osp_shards_conf *conf,
 		if (err)
 			goto out;
 	}
-	for (uint32_t i = 0; i < n && n > 1 && !err; i++)
-		err = start_thread(shards->shard[i], i);
+	for (uint32_t i = 0; i < n && !err; i++)
+		err = shards->shard[i]->here ? 0 : start_thread(shards->shard[i], i);
 	if (err)
 		goto out;
 	*out = shards;
@@ -536,8 +574,8 @@ static void end_thread(struct shard *sh)
 
 void osp_shards_finish(struct osp_shards *shards)
 {
-	if (shards->n == 1)
-		osp_tracker_finish(shards->shard[0]->trk);
+	struct shard *first = shards->shard[0];
+
 	osp_shards_kick(shards);
 	/* All at once, then one by one. */
 	for (uint32_t i = 0; i < shards->n; i++) {
@@ -547,6 +585,12 @@ void osp_shards_finish(struct osp_shards *shards)
 		sh->end = true;
 		pthread_cond_signal(&sh->work);
 		pthread_mutex_unlock(&sh->lock);
+	}
+	if (first->here && !first->exited && first->trk) {
+		first->exited = true;
+		osp_tracker_finish(first->trk);
+		if (first->lane)
+			osp_lane_kick(first->lane);
 	}
 	for (uint32_t i = 0; i < shards->n; i++)
 		if (shards->shard[i]->started)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* shard.h: the trackers behind the source: one, or several that share nothing, with a thread each.
+/* shard.h: the trackers behind the source: one, or several that share nothing.
  *
  *                     ┌► chunks of events ► tracker ► parser ► pairs ► records ─┐
  *   source ► events ──┤    by connection                                        ├► sinks
@@ -7,8 +7,9 @@
  *
  * A connection belongs to one shard for its life, so its events stay in order; what concerns all
  * connections (a process, a tick) goes to every shard. Each shard has its own lane to the sinks and
- * its own ledger; the ledgers are added up when they are shown. With one shard there is no thread:
- * the caller's does it all.
+ * its own ledger; the ledgers are added up when they are shown. The first of up to four shards has no
+ * thread: the caller does its work, and it has as many connections as the caller has time left for.
+ * With one shard that is all.
  *
  * From a source that is not live every shard is also told each step of time that another's event
  * makes, so that its timers end what they would end if it were alone: the records are the same
