@@ -49,9 +49,9 @@ struct osp_call {
 };
 
 /* Slot 0 is the data hooks', slot 1 that of socket destruction, which softirq may run in the middle
- * of the other.
+ * of the other, slot 2 that of destruction in the middle of destruction.
  */
-enum { SLOT_DATA, SLOT_DESTROY, SLOTS };
+enum { SLOT_DATA, SLOT_DESTROY, SLOT_AGAIN, SLOTS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

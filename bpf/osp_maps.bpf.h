@@ -69,7 +69,7 @@ struct {
 /* What a new entry of osp_sk_hash begins as: all zero but its id. It is not on the stack because
  * all frames of a call chain share 512 bytes. One for the data hooks, one for softirq.
  */
-enum { FRESH_DATA, FRESH_EST, FRESH_SLOTS };
+enum { FRESH_DATA, FRESH_EST, FRESH_AGAIN, FRESH_SLOTS };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, FRESH_SLOTS);
@@ -98,6 +98,13 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } osp_ctl SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OSP_WAYS);
+	__type(key, __u32);
+	__type(value, struct osp_way);
+} osp_ways SEC(".maps");
 
 /* Two sets a CPU, added up by the agent: the data hooks' own, counted plainly, and that of the
  * control events, which softirq makes in the middle of anything: counted with atomics.

@@ -75,6 +75,14 @@ struct osp_cidr_key {
 	__u8 addr[16];
 };
 
+/* Of a lifetime program on this CPU, see "again" in osprey.bpf.c. */
+enum { OSP_WAY_ESTABLISHED, OSP_WAY_ENDING, OSP_WAY_DESTROY, OSP_WAYS };
+struct osp_way {
+	__u32 busy;		/* it is under way */
+	__u32 pad;
+	__u64 again;		/* its runs that the kernel passed over and another program made up for */
+};
+
 /* Per-CPU counters: the tail of struct osp_ev_lost. */
 struct osp_counters {
 	__u64 seen, delivered, filtered, filtered_bytes, turns, peek;
@@ -87,8 +95,7 @@ _Static_assert(sizeof(struct osp_counters) == sizeof(struct osp_ev_lost) - sizeo
 struct osp_seed {
 	struct osp_ev_open open;
 	__u8 state;		/* TCP_* of the kernel */
-	__u8 preemptible;	/* tracepoints run preemptible: 7.0 */
-	__u8 pad[6];
+	__u8 pad[7];
 };
 
 #endif

@@ -115,8 +115,8 @@ static __always_inline struct osp_sk *sk_hash_make(struct sock *sk, __u64 id, __
 	return bpf_map_lookup_elem(&osp_sk_hash, &key);
 }
 
-/* For established() and sock mode. */
-static __always_inline struct osp_sk *sk_make(struct sock *sk)
+/* For established() and sock mode. slot: FRESH_* */
+static __always_inline struct osp_sk *sk_make(struct sock *sk, const __u32 slot)
 {
 	struct osp_sk *st;
 
@@ -129,7 +129,7 @@ static __always_inline struct osp_sk *sk_make(struct sock *sk)
 	return sk_hash_make(sk, osp_knobs.has_cookie ?
 				bpf_get_socket_cookie(sk) :
 				(__u64)BPF_CORE_READ(sk, __sk_common.skc_cookie.counter),
-			    FRESH_EST);
+			    slot);
 }
 
 #endif

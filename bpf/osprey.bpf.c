@@ -343,7 +343,7 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 		       flag_done(sk->__sk_common.skc_flags));
 	st = bpf_sk_storage_get(&osp_sk_store, sk, 0, 0);
 	if (!st) {
-		st = sk_make(sk);
+		st = sk_make(sk, FRESH_DATA);
 		if (!st) {
 			cnt->seen++;
 			cnt->lost[OSP_LOST_STATE]++;
@@ -658,10 +658,10 @@ static __always_inline void emit_shut(struct osp_sk *st, __u32 seq, __u8 how)
 /* Handshake done. Softirq context as a rule: current is anybody, so no process and no filter here;
  * OPEN waits for the first data call.
  */
-static __always_inline void established(struct sock *sk, int old)
+static __always_inline void established(struct sock *sk, int old, const __u32 slot)
 {
 	struct osp_pos pos = read_pos(sk, false);
-	struct osp_sk *st = sk_make(sk);
+	struct osp_sk *st = sk_make(sk, slot);
 	__u32 serial;
 	__u64 id;
 
@@ -684,15 +684,47 @@ static __always_inline void established(struct sock *sk, int old)
 	st->role_from = old == TCP_SYN_SENT ? OSP_FROM_CONNECT : OSP_FROM_ACCEPT;
 }
 
-/* Two programs on one tracepoint: a program that is under way on a CPU is passed over there, and
- * softirq establishes connections in the middle of a process's close().
+/* A program that is under way on a CPU is passed over there, and softirq establishes, ends and destroys
+ * sockets in the middle of a process's doing so. Hence two programs for two things on one tracepoint,
+ * each of which says when it is under way, and a third, "again", behind them, which does what
+ * they would have done if they are. Whoever interrupts that one, too, is counted as lost (nested).
  */
+static __always_inline struct osp_way *begin_way(__u32 which)
+{
+	struct osp_way *way = bpf_map_lookup_elem(&osp_ways, &which);
+
+	if (way)
+		*(volatile __u32 *)&way->busy = 1;
+	return way;
+}
+
+static __always_inline void end_way(struct osp_way *way)
+{
+	if (way)
+		*(volatile __u32 *)&way->busy = 0;
+}
+
+/* Whether it was passed over just now; counted as made up for. */
+static __always_inline bool passed_over(__u32 which)
+{
+	struct osp_way *way = bpf_map_lookup_elem(&osp_ways, &which);
+
+	if (!way || !*(volatile __u32 *)&way->busy)
+		return false;
+	__sync_fetch_and_add(&way->again, 1);
+	return true;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(osp_established, struct sock *sk, int old, int new)
 {
+	struct osp_way *way;
+
 	enter_hook();
+	way = begin_way(OSP_WAY_ESTABLISHED);
 	if (new == TCP_ESTABLISHED && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
-		established(sk, old);
+		established(sk, old, FRESH_EST);
+	end_way(way);
 	leave_hook();
 	return 0;
 }
@@ -747,9 +779,32 @@ static __always_inline void ending(struct sock *sk, int old, int new)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(osp_ending, struct sock *sk, int old, int new)
 {
+	struct osp_way *way;
+
 	enter_hook();
+	way = begin_way(OSP_WAY_ENDING);
 	if (new != TCP_ESTABLISHED && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
 		ending(sk, old, new);
+	end_way(way);
+	leave_hook();
+	return 0;
+}
+
+/* Both were passed over whether or not the change was theirs. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(osp_set_state_again, struct sock *sk, int old, int new)
+{
+	bool est, end;
+
+	enter_hook();
+	est = passed_over(OSP_WAY_ESTABLISHED);
+	end = passed_over(OSP_WAY_ENDING);
+	if ((est || end) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP) {
+		if (new == TCP_ESTABLISHED && est)
+			established(sk, old, FRESH_AGAIN);
+		else if (new != TCP_ESTABLISHED && end)
+			ending(sk, old, new);
+	}
 	leave_hook();
 	return 0;
 }
@@ -757,12 +812,11 @@ int BPF_PROG(osp_ending, struct sock *sk, int old, int new)
 /* The socket is gone for its owner, too: data that had arrived before the end may still have been
  * read up to here, so only now are the positions final.
  */
-static __always_inline void destroyed(struct sock *sk)
+static __always_inline void destroyed(struct sock *sk, __u32 slot)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct osp_sk *st = sk_find(sk);
 	struct osp_ev_close *ev;
-	__u32 slot = SLOT_DESTROY;
 	__u64 key = (__u64)sk;
 	struct osp_call *call = bpf_map_lookup_elem(&osp_calls, &slot);
 	struct osp_pos pos;
@@ -811,8 +865,22 @@ out:
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(osp_destroy, struct sock *sk)
 {
+	struct osp_way *way;
+
 	enter_hook();
-	destroyed(sk);
+	way = begin_way(OSP_WAY_DESTROY);
+	destroyed(sk, SLOT_DESTROY);
+	end_way(way);
+	leave_hook();
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(osp_destroy_again, struct sock *sk)
+{
+	enter_hook();
+	if (passed_over(OSP_WAY_DESTROY))
+		destroyed(sk, SLOT_AGAIN);
 	leave_hook();
 	return 0;
 }
