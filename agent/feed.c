@@ -3,8 +3,8 @@
  *
  * Bytes are placed by position, never by arrival: what is in order goes to the parser straight from
  * the event, what is ahead waits in a short list, and what never comes is a gap of known size and
- * cause. A hole is waited for reorder_ns of event time, until the list is full, or not at all where
- * the kernel says that it lost just these bytes.
+ * cause. A hole is waited for reorder_ns of event time (the first that nothing explains for ten times
+ * as long), until the list is full, or not at all where the kernel says that it lost just these bytes.
  *
  * The counters keep one sum at every moment: bytes seen = parsed + skipped + gaps + held.
  */
@@ -288,6 +288,7 @@ void osp_feed_hole(struct osp_conn *conn, int dir, uint64_t pos, uint32_t lost,
 		pass_gap(conn, dir, hole.bypass, OSP_CAUSE_RACE, lo, seg);
 		return;
 	}
+	strm->bypassed = strm->bypassed || hole.bypass;
 	pass_gap(conn, dir, hole.bypass, OSP_CAUSE_BYPASS, lo, seg);
 }
 
@@ -352,6 +353,21 @@ static void pass_piece(struct osp_conn *conn, int dir)
 	osp_conn_release(conn, pc, pc->size);
 }
 
+/* A hole that nothing explains: a thread that has not come to its hook yet, and then what comes after
+ * the hole may belong into it; or bytes that go past the hooks. Taking the one for the other mistakes a
+ * request for its neighbour's, so the first such hole is waited for ten times as long, longer than a
+ * thread has to wait for a CPU. Where bytes have gone past the hooks they will again. until: as below.
+ */
+static bool unexplained(const struct osp_strm *strm, const struct osp_piece *pc, uint64_t until,
+			uint64_t reorder_ns)
+{
+	uint64_t more = strm->bypassed || until == UINT64_MAX ? 0 : 9 * reorder_ns;
+
+	if (pc->raced || (uint64_t)pc->lost + pc->filtered >= pc->pos - strm->next)
+		return false;
+	return until < more || pc->arrival > until - more;
+}
+
 /* Passes on what can be: up to the next hole that is worth waiting for. Holes before pieces that
  * came up to `until` are not any more.
  */
@@ -359,13 +375,10 @@ static void pump_dir(struct osp_conn *conn, int dir, uint64_t until)
 {
 	struct osp_strm *strm = &conn->strm[dir];
 	struct osp_piece *pc;
-	uint64_t hole;
 
 	while ((pc = strm->piece) && !blocked(conn, dir)) {
-		hole = pc->pos - strm->next;
-		if (hole) {
-			if (pc->arrival > until && !pc->raced &&
-			    (uint64_t)pc->lost + pc->filtered < hole)
+		if (pc->pos != strm->next) {
+			if (unexplained(strm, pc, until, conn->trk->conf.reorder_ns))
 				break;
 			osp_feed_hole(conn, dir, pc->pos, pc->lost, pc->filtered, pc->raced, &pc->seg);
 		}
@@ -478,6 +491,7 @@ static void count_overlap(struct osp_conn *conn, int dir, uint64_t n, uint32_t t
 	osp_trk_count(conn->trk, OSP_ST_GAP_BYPASS, -(int64_t)known);
 	osp_trk_count(conn->trk, OSP_ST_GAP_RACE, (int64_t)known);
 	strm->rival += n - known;
+	strm->bypassed = false;
 }
 
 /* Puts part among the pieces: what others claim already stays theirs, unless it is in doubt. */
@@ -520,10 +534,9 @@ static void insert(struct osp_conn *conn, int dir, struct part *part)
 /* The list is full: no more waiting for its first hole. */
 static void make_room(struct osp_conn *conn, int dir)
 {
-	int req = req_dir(conn);
-
 	while (conn->strm[dir].piece_n >= OSP_PIECES_MAX && !conn->nomem) {
-		int d = blocked(conn, dir) ? req : dir;
+		/* Asked anew each time: what is passed on may tell which direction has requests. */
+		int d = blocked(conn, dir) ? !dir : dir;
 		struct osp_piece *pc = conn->strm[d].piece;
 
 		if (pc->pos > conn->strm[d].next)

@@ -60,6 +60,7 @@ struct osp_strm {
 	bool based;		/* base is known */
 	bool moved;		/* something was passed on: the base is fixed */
 	bool holed;		/* a gap was among it, or the start was not seen */
+	bool bypassed;		/* bytes do go past the hooks: a hole is not waited for for long */
 	bool eof_done;
 };
 
