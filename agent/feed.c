@@ -35,6 +35,11 @@ static void go_opaque(struct osp_conn *conn, const char *proto)
 	osp_feed_drop_hold(conn, OSP_RX, OSP_ST_BY_SKIPPED_OPAQUE);
 }
 
+static uint32_t max_turn(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
 /* A protocol was found in direction dir, in which `det` are sent. */
 static int start_parser(struct osp_conn *conn, int dir, const struct osp_parser *parser,
 			enum osp_detect det)
@@ -62,11 +67,14 @@ static int start_parser(struct osp_conn *conn, int dir, const struct osp_parser 
 	conn->req_dir = (uint8_t)req_dir;
 	osp_conn_set_role(conn, req_dir == OSP_TX ? OSP_ROLE_CLIENT : OSP_ROLE_SERVER,
 			  det == OSP_DET_REQ ? OSP_FROM_REQUEST : OSP_FROM_RESPONSE);
+	/* On top of what was waited for in vain before this. */
 	pair->joined = !conn->whole;
-	pair->unsync = conn->strm[OSP_TX].holed || conn->strm[OSP_RX].holed;
-	pair->lost = conn->strm[OSP_TX].hole_turn || conn->strm[OSP_RX].hole_turn;
-	pair->doubt_turn[OSP_REQ] = conn->strm[req_dir].hole_turn;
-	pair->doubt_turn[OSP_RES] = conn->strm[res_dir].hole_turn;
+	pair->unsync |= conn->strm[OSP_TX].holed || conn->strm[OSP_RX].holed;
+	pair->lost |= conn->strm[OSP_TX].hole_turn || conn->strm[OSP_RX].hole_turn;
+	pair->doubt_turn[OSP_REQ] = max_turn(pair->doubt_turn[OSP_REQ],
+					     conn->strm[req_dir].hole_turn);
+	pair->doubt_turn[OSP_RES] = max_turn(pair->doubt_turn[OSP_RES],
+					     conn->strm[res_dir].hole_turn);
 	parser->init(conn->state, &init);
 	return 0;
 }
@@ -326,7 +334,7 @@ static bool ahead(const struct osp_conn *conn, int dir, uint64_t after)
 /* Waited in vain: requests are missing, and the response may be to one of them. */
 static void no_more_waiting(struct osp_conn *conn, int dir, struct osp_piece *pc)
 {
-	if (ahead(conn, dir, pc->after) && conn->mode == OSP_CM_PARSER)
+	if (ahead(conn, dir, pc->after))
 		osp_txn_host.lost(conn, OSP_REQ, conn->strm[!dir].turn, pc->seg.turn,
 				  false);
 	pc->after = 0;

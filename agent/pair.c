@@ -244,6 +244,14 @@ static struct osp_txn *find_request(struct osp_pair *pair, uint32_t turn)
 	return txn;
 }
 
+/* The server spoke before the client said anything: in the first turn there is, which counts what we
+ * lost, too. In a later one a lost request need not have shown yet.
+ */
+bool osp_pair_unasked(const struct osp_pair *pair, uint32_t turn)
+{
+	return turn == 1 && !pair->turn[OSP_REQ] && !pair->joined && !pair->lost;
+}
+
 struct osp_txn *osp_pair_response(struct osp_pair *pair, uint32_t turn)
 {
 	struct osp_txn *txn;

@@ -552,8 +552,9 @@ static enum osp_answers on_response(void *ctx, const struct osp_msg *msg)
 {
 	struct osp_conn *conn = ctx;
 	struct osp_pair *pair = &conn->pair;
+	bool unasked = osp_pair_unasked(pair, msg->seg.turn);
 	struct osp_txn *txn = osp_pair_response(pair, msg->seg.turn);
-	enum osp_answers ans = txn ? txn->answers : OSP_ANS_UNKNOWN;
+	enum osp_answers ans = txn ? txn->answers : unasked ? OSP_ANS_NOBODY : OSP_ANS_UNKNOWN;
 	bool known = osp_pair_mark(pair, OSP_RES, msg->seg.turn);
 
 	osp_trk_count(conn->trk, OSP_ST_MSG_RESPONSES, 1);

@@ -149,6 +149,11 @@ void osp_pair_request(struct osp_pair *pair, struct osp_txn *txn, uint32_t turn)
  */
 struct osp_txn *osp_pair_response(struct osp_pair *pair, uint32_t turn);
 
+/* Whether nobody had asked when a response without a request began in that turn: not that we missed
+ * the request, but there was none. To be asked before osp_pair_response().
+ */
+bool osp_pair_unasked(const struct osp_pair *pair, uint32_t turn);
+
 /* Messages of that kind may be gone: bytes were lost in turns lo to hi. between: after the end of a
  * message, not within one.
  */

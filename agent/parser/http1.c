@@ -57,7 +57,9 @@ struct h1 {
 	bool expect;		/* the request under way waits for 100 (Continue) */
 	bool fresh;		/* no request yet, and all is there: it may be one of HTTP/0.9 */
 	bool old;		/* it was, and its answer has not begun */
-	bool maybe_head;	/* the response under way may answer a HEAD that we did not see */
+	bool maybe_head;	/* the response under way may answer a HEAD that we did not see;
+				 * not where nobody had asked
+				 */
 	bool off;		/* given up for lack of memory */
 };
 

@@ -71,6 +71,7 @@ enum osp_answers {
 	OSP_ANS_HEAD,
 	OSP_ANS_CONNECT,
 	OSP_ANS_OLD,		/* HTTP/0.9: no head, unless it is refused with one */
+	OSP_ANS_NOBODY,		/* no request: nobody had asked */
 	OSP_ANS_NOMEM		/* the host gives up */
 };
 

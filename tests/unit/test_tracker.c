@@ -339,6 +339,35 @@ static void test_leap(struct rig *rig)
 	ok(!any_wrong(rig), "sums");
 }
 
+/* The first response there is says that a request went before it, which never comes: nobody can say
+ * that the server spoke unasked.
+ */
+static void test_asked(struct rig *rig)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n";
+	static const char other[] = "HTTP/1.1 204 No\r\n\r\n";
+	struct evc conn;
+	struct evd *evd;
+
+	rig_reset(rig);
+	evc_init(&conn, rig, 1, 5, 6);
+	EST(&conn);
+	conn.seq[OSP_RX] += 20;		/* HEAD, of which nothing shows yet */
+	evd = evc_make(&conn, OSP_TX, head, sizeof(head) - 1, sizeof(head) - 1, 0);
+	evd->ev.other = conn.seq[OSP_RX];
+	evd->ev.flags |= OSP_DF_OTHER;
+	evc_deliver(&conn, evd);
+	eq_int(rig_stat(rig, OSP_ST_MSG_RESPONSES), 0, "the response waits for its request");
+	rig_tick(rig, 1000000000);
+	eq_int(rig_stat(rig, OSP_ST_MSG_RESPONSES), 1, "not for ever");
+	evc_str(&conn, OSP_RX, "GET / HTTP/1.1\r\n\r\n");
+	evc_data(&conn, OSP_TX, other, sizeof(other) - 1);
+	evc_close(&conn, FIN, 0);
+	eq_int(txn(rig, 0)->outcome, OSP_OUT_NO_REQUEST, "it may have answered a HEAD");
+	eq_int(rig_stat(rig, OSP_ST_MSG_RESPONSES), 2, "so what came for its body is a response");
+	ok(!any_wrong(rig), "sums");
+}
+
 static void test_midstream(struct rig *rig)
 {
 	struct text text;
@@ -1599,6 +1628,7 @@ int main(void)
 	test_gaps(&rig);
 	test_one_lost(&rig);
 	test_leap(&rig);
+	test_asked(&rig);
 	test_midstream(&rig);
 	test_reorder(&rig);
 	test_list_full(&rig);
