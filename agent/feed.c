@@ -582,7 +582,7 @@ void osp_feed_data(struct osp_conn *conn, const struct osp_ev_data *ev)
 	struct osp_strm *strm = &conn->strm[dir];
 	uint64_t before = (uint64_t)ev->lost + ev->filtered, known;
 	struct osp_seg seg = { .ts = ev->h.ts_ns, .turn = ev->turn, .tgid = ev->tgid,
-			       .tid = ev->tid };
+			       .tid = ev->tid, .loose = ev->flags & OSP_DF_LOOSE };
 	struct part part = {
 		.bytes = ev->bytes,
 		.p = (const char *)(ev + 1),

@@ -155,7 +155,7 @@ struct osp_txn *osp_pair_response(struct osp_pair *pair, uint32_t turn);
 bool osp_pair_unasked(const struct osp_pair *pair, uint32_t turn);
 
 /* Messages of that kind may be gone: bytes were lost in turns lo to hi. between: after the end of a
- * message, not within one.
+ * message, not within one, and the turns are certain.
  */
 void osp_pair_lost(struct osp_pair *pair, int kind, uint32_t lo, uint32_t hi, bool between);
 

@@ -177,6 +177,9 @@ struct osp_ev_data {
 #define OSP_DF_OTHER 4		/* other is set */
 #define OSP_DF_COPIES 8		/* wire: copies of the connection's packets were removed */
 #define OSP_DF_UNSEEN 16	/* wire: a gap of a direction of which no packet has been seen */
+#define OSP_DF_LOOSE 32		/* wire: a gap next to one of the other direction: both may have been
+				 * several turns
+				 */
 
 enum osp_shut_how {
 	OSP_SHUT_TX = 1,	/* the owner ended its sending side (FIN follows seq) */

@@ -874,7 +874,7 @@ static void h1_gap(void *st, int dir, uint64_t pos, uint64_t bytes, int cause, u
 	struct h1_dir *d = &h->d[dir];
 	int kind = kind_of(h, dir);
 	struct osp_seg first = *seg;
-	bool between = d->state == H1_START;
+	bool between = d->state == H1_START && !seg->loose;
 
 	d->pos = pos;
 	if (h->off || d->ended)

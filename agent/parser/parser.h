@@ -43,7 +43,7 @@ struct osp_seg {
 	uint64_t ts;		/* CLOCK_BOOTTIME ns */
 	uint32_t turn;		/* see osp_ev_data.turn */
 	uint32_t tgid, tid;
-	uint32_t pad;
+	bool loose;		/* a gap: turn is the least there can have been, there may be more */
 };
 
 enum osp_byte_class {
@@ -127,7 +127,8 @@ struct osp_parser_host {
 	/* A message began in that turn, but its head is incomplete and never will be told. */
 	void (*torn)(void *ctx, int kind, uint32_t turn);
 	/* Messages may be gone in that half: bytes were lost in turns lo to hi (0: not known).
-	 * between: right behind the end of a message, so that they were none of its.
+	 * between: right behind the end of a message, so that they were none of its, and the turns
+	 * are certain.
 	 */
 	void (*lost)(void *ctx, int kind, uint32_t lo, uint32_t hi, bool between);
 	/* Bytes that can't be a message. True: nothing was awaited there, they are extra. */

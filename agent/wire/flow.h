@@ -104,6 +104,8 @@ struct osp_flow {
 	uint8_t state;		/* enum osp_flow_life */
 	uint8_t local;		/* the half whose sender is the client, or passes for it */
 	uint8_t last_side;	/* who sent what was emitted last */
+	bool lost;		/* that was nothing but a gap */
+	bool loose;		/* one behind a gap of the other side: see OSP_DF_LOOSE */
 	bool role;		/* local is known by SYN */
 	bool settled;		/* the start is decided: events can go */
 	bool rst;
@@ -171,6 +173,11 @@ void osp_flow_pump(struct osp_reasm *rs, struct osp_flow *flow);
 /* What that side sent before upto is waited for no longer. hard: it was all bytes, no FIN. */
 void osp_flow_give_up(struct osp_reasm *rs, struct osp_flow *flow, int side, uint32_t upto,
 		      bool hard);
+/* A piece waits behind a hole of that side, which spoke last, and answers what the other side has
+ * lost up to *ack. Two sides take turns, so that goes first: most likely the request whose answer
+ * has lost its head, too.
+ */
+bool osp_flow_asked(struct osp_flow *flow, int side, uint32_t *ack);
 /* Gets rid of the first piece, or the FIN, of that side, whatever is missing before it. */
 void osp_flow_force(struct osp_reasm *rs, struct osp_flow *flow, int side);
 /* The side whose first piece, or FIN, came earlier. */

@@ -80,6 +80,10 @@ void osp_flow_open(struct osp_reasm *rs, struct osp_flow *flow)
 static void fill_data(struct osp_flow *flow, int side, struct osp_ev_data *ev, uint32_t bytes,
 		      uint32_t cap, int cause)
 {
+	bool lost = cause == OSP_CAUSE_WIRE_LOSS;
+
+	flow->loose = lost && flow->lost && (flow->loose || flow->last_side != side);
+	flow->lost = lost;
 	if (flow->last_side != side) {
 		flow->last_side = (uint8_t)side;
 		flow->turn++;
@@ -93,7 +97,8 @@ static void fill_data(struct osp_flow *flow, int side, struct osp_ev_data *ev, u
 		.dir = side == flow->local ? OSP_TX : OSP_RX,
 		.cause = (uint8_t)(cap < bytes ? cause : OSP_CAUSE_NONE),
 		.vantage = OSP_VANTAGE_WIRE,
-		.flags = flow->copies ? OSP_DF_COPIES : 0,
+		.flags = (uint8_t)((flow->copies ? OSP_DF_COPIES : 0) |
+				   (flow->loose ? OSP_DF_LOOSE : 0)),
 	};
 }
 
@@ -358,6 +363,26 @@ static uint32_t lost_until(const struct osp_half_flow *half, uint32_t upto, bool
 	return hard ? upto : upto - 1;
 }
 
+/* [next, end) of that side is lost. Where the other side's next piece was sent when part of it had
+ * come, and what follows the hole answers that piece, the piece belongs between: the end of one
+ * response, the request after it, the head of its response.
+ */
+static void lose(struct osp_reasm *rs, struct osp_flow *flow, int side, uint32_t end, uint64_t ts)
+{
+	struct osp_half_flow *half = &flow->half[side], *other = &flow->half[!side];
+	const struct osp_wpiece *pc = other->first;
+
+	if (pc && !pc->syn && pc->seq == other->next && osp_seq_after(pc->ack, half->next) &&
+	    osp_seq_after(end, pc->ack) &&
+	    (!half->first || osp_seq_after(half->first->ack, pc->seq))) {
+		osp_flow_gap(rs, flow, side, pc->ack - half->next, ts);
+		while (step(rs, flow, !side))
+			;
+		return;
+	}
+	osp_flow_gap(rs, flow, side, end - half->next, ts);
+}
+
 static void give_up(struct osp_reasm *rs, struct osp_flow *flow, int side, uint32_t upto, bool hard,
 		    int chain)
 {
@@ -377,7 +402,9 @@ static void give_up(struct osp_reasm *rs, struct osp_flow *flow, int side, uint3
 		}
 		end = lost_until(half, upto, hard);
 		if (osp_seq_after(end, half->next))
-			osp_flow_gap(rs, flow, side, end - half->next, half->ack_ts);
+			lose(rs, flow, side, end, half->ack_ts);
+		if (osp_seq_after(end, half->next))
+			continue;
 		if (!pc || !osp_seq_after(upto, pc->seq)) {
 			half->excused = upto;
 			half->excuse = true;
@@ -406,18 +433,33 @@ static void judge_syn(struct osp_reasm *rs, struct osp_half_flow *half)
 	osp_piece_free(rs, half, osp_piece_pop(half));
 }
 
+bool osp_flow_asked(struct osp_flow *flow, int side, uint32_t *ack)
+{
+	struct osp_half_flow *other = &flow->half[!side];
+	const struct osp_wpiece *pc = flow->half[side].first;
+
+	if (flow->last_side != side || !pc || osp_flow_covered(flow, side, pc->ack))
+		return false;
+	*ack = pc->ack;
+	if (other->first && osp_seq_after(*ack, other->first->seq))
+		*ack = other->first->seq;
+	return osp_seq_after(*ack, osp_flow_reach(other));
+}
+
 void osp_flow_force(struct osp_reasm *rs, struct osp_flow *flow, int side)
 {
 	struct osp_half_flow *half = &flow->half[side];
 	struct osp_wpiece *pc = half->first;
-	uint32_t at = pc ? pc->seq : half->fin, ack = pc ? pc->ack : half->fin_ack;
+	uint32_t at = pc ? pc->seq : half->fin, ack = pc ? pc->ack : half->fin_ack, asked;
 	uint64_t ts = pc ? pc->ts : half->fin_ts;
 
 	flow->settled = true;
 	if (pc && pc->syn)
 		judge_syn(rs, half);
+	else if (osp_seq_after(at, half->next) && osp_flow_asked(flow, side, &asked))
+		give_up(rs, flow, !side, asked, true, 0);
 	else if (osp_seq_after(at, half->next))
-		osp_flow_gap(rs, flow, side, at - half->next, ts);
+		lose(rs, flow, side, at, ts);
 	else if (!osp_flow_covered(flow, side, ack))
 		give_up(rs, flow, !side, ack, pc != NULL, 0);
 	else if (pc)

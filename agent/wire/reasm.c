@@ -365,13 +365,14 @@ static bool give_up_for_waiting(struct osp_reasm *rs, struct osp_flow *flow)
 /* Gives up what was acknowledged when the timer was set. Where both sides have lost something the
  * order matters (an exchange of which nothing was captured: first the request, then the response):
  * a piece behind a hole of its own direction was sent after what is missing there, so that hole
- * goes first, and of two such pieces the earlier one's. Otherwise who did not speak last goes
- * first.
+ * goes first, and of two such pieces the earlier one's (but see osp_flow_asked()). Otherwise who
+ * did not speak last goes first.
  */
 static bool give_up_proved(struct osp_reasm *rs, struct osp_flow *flow)
 {
 	bool hole[2], only = false;
 	int first = flow->last_side < 2 ? !flow->last_side : flow->local, i;
+	uint32_t ack;
 
 	for (i = 0; i < 2; i++) {
 		const struct osp_half_flow *half = &flow->half[i];
@@ -382,6 +383,12 @@ static bool give_up_proved(struct osp_reasm *rs, struct osp_flow *flow)
 		first = hole[0] && hole[1] ? flow->half[1].first->ts < flow->half[0].first->ts :
 					     hole[1];
 		only = true;
+		if (osp_flow_asked(flow, first, &ack)) {
+			if (osp_seq_after(ack, flow->half[!first].arm_ack))
+				return false;	/* not proved so long */
+			osp_flow_give_up(rs, flow, !first, ack, true);
+			return true;
+		}
 	}
 	for (i = 0; i < 2 - only; i++) {
 		int side = i ? !first : first;

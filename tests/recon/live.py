@@ -337,13 +337,14 @@ def loss(tap, lab, server):
 	run.wrk(f"http://{SRV}:{PORT}", "/loss/x", FEW // 2, conns=16, close=True)
 	run.curl(f"http://{SRV}:{PORT}/file/", 500, conns=4)
 	run.finish()
-	# wrk leaves in the middle; where both halves of one thing lost packets they can come apart.
+	# wrk leaves in the middle; an exchange among a connection's first can come apart, as long as
+	# nothing has told that it asks one by one.
 	judge(tap, run, {("only-A", "capture_loss"), ("differs", "capture_loss"), ("differs", "aborted"),
 			 ("only-B", "half")}, FEW)
 	tap.ok(run.sum["only_a"] and run.sum["differs"] > 20 and run.sum["match"] > FEW / 2,
 	       "loss: there were losses, and not only losses", run.text)
 	explained(tap, run)
-	tap.ok(run.sum["only_b"] <= 10, "loss: the host has all that the wire has", run.text)
+	tap.ok(run.sum["only_b"] <= 2, "loss: the host has all that the wire has", run.text)
 
 
 def burst(tap, lab, server):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """30-tcp.py: what TCP and mirror ports do to a conversation, one case each, and what the records say."""
 import os
+import random
 import sys
 import tempfile
 
@@ -272,6 +273,60 @@ def lost_request_slow_answer(c):
 	c.eq(mine, [(None, 200, "no_request"), ("/2", 200, "ok"), ("/3", 200, "ok")],
 	     "one response stands alone", run)
 	c.eq(run.wire["lost_bytes"], len(GET % "/1"), "what is lost is the request", run)
+
+
+def one_by_one(n, head_apart, body=20, acks=False, step=MS // 10):
+	"""n exchanges on a connection: its Talk, and the sequence numbers of each request and response."""
+	t, at = Talk(step=step).open(), []
+	for i in range(n):
+		at.append((t.seq["c"], t.seq["s"]))
+		t.send("c", GET % f"/{i}", acks=False)
+		head, _, rest = (RES % (body, "x" * body)).partition("\r\n\r\n")
+		for part in (head + "\r\n\r\n", rest) if head_apart else (head + "\r\n\r\n" + rest,):
+			t.send("s", part, acks=acks)
+	return t.close(), at
+
+
+def come_apart(run, at):
+	"""Exchanges of which both heads were seen, but not as one; pairs of what does not belong together."""
+	seen, wrong = [set(), set()], []
+	for r in run.txns:
+		half = [r["http"].get(k, {}).get("tcp_seq") for k in ("request", "response")]
+		if None in half:
+			seen[half[0] is None].update(half)
+		elif tuple(half) not in at:
+			wrong.append(half)
+	return [i for i, (req, res) in enumerate(at) if req in seen[0] and res in seen[1]], wrong
+
+
+@case
+def lost_in_both_directions(c):
+	"""Which of two holes was first is told by what went between them, or else by who spoke last."""
+	# Exchange and which of its packets: request, head, body; with acknowledgements 2 and 4 are those.
+	shapes = {"the end of a response and the head of the next": ((7, 2), (8, 1)),
+		  "a request and the head of its response": ((7, 0), (7, 1)),
+		  "two requests, and the response between them": ((7, 0), (7, 1), (7, 2), (8, 0))}
+	# Given up at the end of the file, while it goes on, or because too much waits.
+	for step, args in ((MS // 50, ()), (MS // 2, ()), (MS // 50, ("--wire-hold", "4K"))):
+		for acks in (False, True):
+			t, at = one_by_one(30, True, 900, acks, step)
+			for what, gone in shapes.items():
+				# Behind the three packets of the handshake.
+				gone = [3 + i * (5 if acks else 3) + (k > 1 and acks) + k for i, k in gone]
+				run = c.run([p for i, p in enumerate(t.out) if i not in gone], args=args)
+				c.eq(come_apart(run, at), ([], []), f"{what}: none comes apart", run)
+				c.eq(pairs(run)[-20:], [(f"/{i}", 200, "ok") for i in range(10, 30)],
+				     f"{what}: no more harm", run)
+
+
+@case
+def lost_at_random(c):
+	for seed in range(30):
+		rng = random.Random(seed)
+		t, at = one_by_one(60, seed % 3 > 0, 3000 if seed % 3 > 1 else 20, seed % 2 > 0,
+				   MS // 2 if seed % 5 else MS // 10)
+		run = Run(pcap(frames([p for p in t.out if rng.random() > 0.07]), ns=True), c.tmp)
+		c.eq(come_apart(run, at), ([], []), f"seed {seed}: none comes apart", run)
 
 
 @case
