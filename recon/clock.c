@@ -114,7 +114,7 @@ static int64_t at(const struct rc_clock *ck, int64_t t)
 
 int64_t rc_clock_to_b(const struct rc_clock *ck, int64_t t_a)
 {
-	return t_a + at(ck, t_a);
+	return rc_time_add(t_a, at(ck, t_a));
 }
 
 int64_t rc_clock_to_a(const struct rc_clock *ck, int64_t t_b)
@@ -125,7 +125,7 @@ int64_t rc_clock_to_a(const struct rc_clock *ck, int64_t t_b)
 	 * below a per mille: four are exact to a nanosecond for offsets of days.
 	 */
 	for (int i = 0; i < 4; i++)
-		t = t_b - at(ck, t);
+		t = rc_time_add(t_b, -at(ck, t));
 	return t;
 }
 

@@ -20,7 +20,18 @@ static int64_t other_time(const struct rc_model *m, int s, int64_t t)
 
 static int64_t row_end(const struct rc_row *row)
 {
-	return row->ts + (row->flags & RC_F_DUR ? rc_long_time(row->dur) : 0);
+	return rc_time_add(row->ts, row->flags & RC_F_DUR ? rc_long_time(row->dur) : 0);
+}
+
+/* The time that side s speaks about, less the guard at both ends. */
+static int64_t window_from(const struct rc_model *m, int s)
+{
+	return rc_time_add(m->side[s].first_ns, m->guard_ns);
+}
+
+static int64_t window_to(const struct rc_model *m, int s)
+{
+	return rc_time_add(m->side[s].last_ns, -m->guard_ns);
 }
 
 /* ---- copies --------------------------------------------------------------------------------- */
@@ -187,10 +198,9 @@ static bool other_interface(const struct rc_model *m, int o, const struct rc_con
 
 static bool outside_window(const struct rc_model *m, int s, const struct rc_row *row)
 {
-	const struct rc_side *o = &m->side[!s];
+	int64_t t = other_time(m, s, row->ts);
 
-	return other_time(m, s, row->ts) < o->first_ns + m->guard_ns ||
-	       other_time(m, s, row->ts) > o->last_ns - m->guard_ns;
+	return t < window_from(m, !s) || t > window_to(m, !s);
 }
 
 /* Whether side o knows of the connection at all. */
@@ -239,16 +249,15 @@ static enum rc_reason why_place(struct rc_model *m, int s, uint32_t c, const str
 static bool lost_its_ends(struct rc_model *m, int s, uint32_t c, const struct rc_row *row,
 			  const struct rc_ev *ev)
 {
-	const struct rc_side *o = &m->side[!s];
 	const struct rc_ev *own = ev_at(m, s, c, row->ts);
 
-	if (!own || o->kind != RC_KIND_WIRE)
+	if (!own || m->side[!s].kind != RC_KIND_WIRE)
 		return false;
 	if (ev->running && !own->running && own->closed != INT64_MAX &&
-	    other_time(m, s, own->closed) < o->last_ns - m->guard_ns)
+	    other_time(m, s, own->closed) < window_to(m, !s))
 		return true;
 	return ev->midstream && !own->midstream &&
-	       other_time(m, s, own->opened) > o->first_ns + m->guard_ns;
+	       other_time(m, s, own->opened) > window_from(m, !s);
 }
 
 static enum rc_reason why_connection(struct rc_model *m, int s, uint32_t c,
@@ -273,9 +282,9 @@ static enum rc_reason why_connection(struct rc_model *m, int s, uint32_t c,
 		ev->unread -= (uint32_t)least_bytes(rec);
 		return RC_WHY_ABORTED;
 	}
-	if (ev->midstream && t <= ev->opened + m->guard_ns)
+	if (ev->midstream && t <= rc_time_add(ev->opened, m->guard_ns))
 		return RC_WHY_MIDSTREAM;
-	if (ev->running && other_time(m, s, row_end(row)) > m->side[!s].last_ns - m->guard_ns)
+	if (ev->running && other_time(m, s, row_end(row)) > window_to(m, !s))
 		return RC_WHY_AGENT_STOP;
 	return RC_WHY_UNEXPLAINED;
 }
@@ -308,8 +317,9 @@ static bool another_life(struct rc_model *m, int s, uint32_t c, const struct rc_
 	if (!own || !ev)
 		return false;
 	return (own->closed != INT64_MAX &&
-		ev->opened > other_time(m, s, own->closed) + tol) ||
-	       (ev->closed != INT64_MAX && ev->closed < other_time(m, s, own->opened) - tol);
+		ev->opened > rc_time_add(other_time(m, s, own->closed), tol)) ||
+	       (ev->closed != INT64_MAX &&
+		ev->closed < rc_time_add(other_time(m, s, own->opened), -tol));
 }
 
 enum rc_reason rc_why_only(struct rc_model *m, int s, uint32_t c, const struct rc_row *row,
@@ -387,7 +397,7 @@ static bool over_in_time(const struct rc_model *m, int s, const struct rc_row *r
 		return false;
 	mate = &m->side[!s].row[row->link];
 	return (mate->flags & RC_F_DUR) &&
-	       other_time(m, !s, row_end(mate)) < m->side[s].last_ns - m->guard_ns;
+	       other_time(m, !s, row_end(mate)) < window_to(m, s);
 }
 
 enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t c, const struct rc_row *row,
@@ -419,7 +429,7 @@ enum rc_reason rc_why_less(struct rc_model *m, int s, uint32_t c, const struct r
 				       lost_its_ends(m, !s, c, &m->side[!s].row[row->link], ev)
 			       ? RC_WHY_CAPTURE_LOSS
 			       : RC_WHY_MIDSTREAM;
-	if (row->ts < sd->first_ns + m->guard_ns || row_end(row) > sd->last_ns - m->guard_ns)
+	if (row->ts < window_from(m, s) || row_end(row) > window_to(m, s))
 		return RC_WHY_WINDOW_EDGE;
 	/* It waited to its end for what had gone by unseen. */
 	return row->outcome == OSP_OUT_AGENT_STOP ? why_ledger(m, !s, row) : RC_WHY_UNEXPLAINED;

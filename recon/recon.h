@@ -125,6 +125,18 @@ static inline int64_t rc_long_time(uint16_t t)
 	return (int64_t)((uint64_t)(t & 2047) << (t >> 11));
 }
 
+/* t + ns, or the last (first) time there is. What begins at INT64_MAX and ends at INT64_MIN, as a side
+ * without any records, stays empty whatever is cut from it.
+ */
+static inline int64_t rc_time_add(int64_t t, int64_t ns)
+{
+	int64_t sum;
+
+	if (!__builtin_add_overflow(t, ns, &sum))
+		return sum;
+	return ns < 0 ? INT64_MIN : INT64_MAX;
+}
+
 /* ---- connections, addresses ----------------------------------------------------------------- */
 
 #define RC_AF_SEEN 1		/* in a record of this side */

@@ -116,8 +116,8 @@ static void set_window(struct rc_side *sd)
 	if (sd->row_n > 1 && span > 0)
 		slack = span / (sd->row_n - 1) < SLACK_MAX / 3 ? 3 * (span / (sd->row_n - 1)) :
 								 SLACK_MAX;
-	sd->first_ns -= slack;
-	sd->last_ns += slack;
+	sd->first_ns = rc_time_add(sd->first_ns, -slack);
+	sd->last_ns = rc_time_add(sd->last_ns, slack);
 }
 
 static void set_kind(struct rc_side *sd)
