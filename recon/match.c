@@ -94,6 +94,24 @@ static int list_room(struct work *wk, int s, uint32_t n)
 	return 0;
 }
 
+static int by_req_seq(const void *x, const void *y)
+{
+	const struct rc_row *a = *(struct rc_row *const *)x, *b = *(struct rc_row *const *)y;
+
+	if (a->req_seq != b->req_seq)
+		return a->req_seq < b->req_seq ? -1 : 1;
+	return a->ts < b->ts ? -1 : a->ts > b->ts;
+}
+
+static int by_res_seq(const void *x, const void *y)
+{
+	const struct rc_row *a = *(struct rc_row *const *)x, *b = *(struct rc_row *const *)y;
+
+	if (a->res_seq != b->res_seq)
+		return a->res_seq < b->res_seq ? -1 : 1;
+	return a->ts < b->ts ? -1 : a->ts > b->ts;
+}
+
 static inline bool countable(const struct rc_row *r)
 {
 	return !(r->flags & RC_F_FOLDED);
@@ -146,11 +164,22 @@ static bool better(const struct rc_row *a, const struct rc_row *b)
 	return a->flags & RC_F_SERVER;
 }
 
+/* Sockets are numbered anew per host and boot: what was asked for has to be the same. */
+static bool same_sockets(const struct rc_row *a, const struct rc_row *b)
+{
+	if ((a->flags & b->flags & RC_F_REQ) && a->key != b->key)
+		return false;
+	return ((a->sockets & b->sockets & RC_SOCK_SERVER) && a->req_seq == b->req_seq) ||
+	       ((a->sockets & b->sockets & RC_SOCK_CLIENT) && a->res_seq == b->res_seq);
+}
+
 static bool twins(const struct rc_row *a, const struct rc_row *b)
 {
 	if (!(a->flags & RC_F_CLIENT) || !(b->flags & RC_F_SERVER) ||
 	    ((a->flags | b->flags) & (RC_F_FOLDED | RC_F_TWIN)) || a->client_b != b->client_b)
 		return false;
+	if (a->sockets | b->sockets)
+		return same_sockets(a, b);
 	if (a->flags & b->flags & RC_F_REQ_SEQ)
 		return a->req_seq == b->req_seq;
 	return (a->flags & b->flags & RC_F_RES_SEQ) && a->res_seq == b->res_seq;
@@ -205,6 +234,55 @@ static int fold(struct work *wk, int s, uint32_t c)
 		}
 		if (best)
 			fold_pair(sd, &r[i], best);
+	}
+	return 0;
+}
+
+/* The nearest twin of list[i] among those next to it. */
+static struct rc_row *twin_beside(const struct work *wk, struct rc_row **list, uint32_t n,
+				  uint32_t i)
+{
+	int64_t best_d = wk->m->conf->window_ns;
+	struct rc_row *best = NULL;
+
+	for (uint32_t j = i > SAME_MANY ? i - SAME_MANY : 0; j < n && j <= i + SAME_MANY; j++) {
+		int64_t d = llabs(list[j]->ts - list[i]->ts);
+
+		if (d <= best_d && twins(list[i], list[j])) {
+			best = list[j];
+			best_d = d;
+		}
+	}
+	return best;
+}
+
+/* Unix sockets: each view knows its own socket, and mostly the other end's. */
+static int fold_sockets(struct work *wk, int s)
+{
+	uint32_t n, count = 0;
+	struct rc_row *r = rc_rows(wk->m, s, 0, &n);
+
+	for (uint32_t i = 0; i < n; i++)
+		count += r[i].sockets != 0;
+	if (!count)
+		return 0;
+	if (list_room(wk, s, count))
+		return -ENOMEM;
+	for (uint32_t bit = RC_SOCK_SERVER; bit <= RC_SOCK_CLIENT; bit <<= 1) {
+		struct rc_row **list = wk->list[s];
+
+		count = 0;
+		for (uint32_t i = 0; i < n; i++)
+			if ((r[i].sockets & bit) && !(r[i].flags & (RC_F_FOLDED | RC_F_TWIN)))
+				list[count++] = &r[i];
+		qsort(list, count, sizeof(*list),
+		      bit == RC_SOCK_SERVER ? by_req_seq : by_res_seq);
+		for (uint32_t i = 0; i < count; i++) {
+			struct rc_row *best = twin_beside(wk, list, count, i);
+
+			if (best)
+				fold_pair(&wk->m->side[s], list[i], best);
+		}
 	}
 	return 0;
 }
@@ -333,8 +411,10 @@ static int first_pass(struct work *wk)
 	struct rc_model *m = wk->m;
 	uint32_t n[2];
 	bool bare;
-	int err = 0;
+	int err = fold_sockets(wk, 0);
 
+	if (!err)
+		err = fold_sockets(wk, 1);
 	for (uint32_t c = 0; c < m->net.conn_n && !err; c++) {
 		err = fold(wk, 0, c);
 		if (!err)
@@ -411,24 +491,6 @@ static int solve_group(struct work *wk, struct rc_row **ga, uint32_t an, struct 
 static uint32_t seq_of(const struct rc_row *r, bool response)
 {
 	return response ? r->res_seq : r->req_seq;
-}
-
-static int by_req_seq(const void *x, const void *y)
-{
-	const struct rc_row *a = *(struct rc_row *const *)x, *b = *(struct rc_row *const *)y;
-
-	if (a->req_seq != b->req_seq)
-		return a->req_seq < b->req_seq ? -1 : 1;
-	return a->ts < b->ts ? -1 : a->ts > b->ts;
-}
-
-static int by_res_seq(const void *x, const void *y)
-{
-	const struct rc_row *a = *(struct rc_row *const *)x, *b = *(struct rc_row *const *)y;
-
-	if (a->res_seq != b->res_seq)
-		return a->res_seq < b->res_seq ? -1 : 1;
-	return a->ts < b->ts ? -1 : a->ts > b->ts;
 }
 
 /* Leaves in list only rows with the flag; returns how many. */

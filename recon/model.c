@@ -394,6 +394,24 @@ static int rows_room(struct rc_side *sd)
 	return 0;
 }
 
+/* See RC_SOCK_SERVER. Where the exchange has no number (its connection was joined late, or has lost
+ * something) all of that connection have the same hash, and time tells.
+ */
+static void take_sockets(struct rc_row *row, const struct osp_rec_conn *conn)
+{
+	bool server = conn->role == OSP_ROLE_SERVER;
+	uint64_t which = conn->has & OSP_CH_TXN ? conn->txn : 0;
+	uint64_t at_server = server ? conn->cookie : conn->peer_cookie;
+	uint64_t at_client = server ? conn->peer_cookie : conn->cookie;
+
+	if (conn->transport != OSP_TRANSPORT_UNIX || !(row->flags & (RC_F_CLIENT | RC_F_SERVER)) ||
+	    (row->flags & (RC_F_REQ_SEQ | RC_F_RES_SEQ)))
+		return;
+	row->req_seq = (uint32_t)(mix(mix(1, at_server), which) >> 32);
+	row->res_seq = (uint32_t)(mix(mix(2, at_client), which) >> 32);
+	row->sockets = (at_server ? RC_SOCK_SERVER : 0) | (at_client ? RC_SOCK_CLIENT : 0);
+}
+
 static int take_transaction(struct rc_side *sd, const struct osp_record *rec, uint64_t off)
 {
 	const struct osp_rec_msg *req = &rec->msg[OSP_REQ], *res = &rec->msg[OSP_RES];
@@ -422,6 +440,8 @@ static int take_transaction(struct rc_side *sd, const struct osp_record *rec, ui
 		.dur = rc_short_time(rec->duration_ns),
 	};
 	row->flags = (uint16_t)flags;
+	if (!conn)
+		take_sockets(row, &rec->conn);
 	/* As the row has it: bounded, whatever the record says. */
 	speak_about(sd, rec->ts_ns, rec->ts_ns + (flags & RC_F_DUR ? rc_long_time(row->dur) : 0));
 	return 0;

@@ -88,6 +88,12 @@ struct rc_conf {
 enum rc_by { RC_BY_NONE, RC_BY_SEQ, RC_BY_RES_SEQ, RC_BY_NAT, RC_BY_ORDER, RC_BY_FINGERPRINT,
 	     RC_BY_MAX };
 
+/* An exchange over a unix socket has no numbers. In their place stand hashes of one end's socket
+ * and of which exchange on it this is: both views of it have the same.
+ */
+#define RC_SOCK_SERVER 1	/* req_seq: by the server's socket */
+#define RC_SOCK_CLIENT 2	/* res_seq: by the client's */
+
 struct rc_row {
 	int64_t ts;		/* ns, the side's own clock */
 	uint64_t off : 40;	/* where the record is: rc_store */
@@ -97,7 +103,8 @@ struct rc_row {
 	uint64_t client_b : 1;	/* the client is the connection's second endpoint */
 	uint64_t ambiguous : 1;
 	uint64_t moved : 1;	/* scratch: its number is not unique (match.c) */
-	uint64_t spare : 4;
+	uint64_t sockets : 2;	/* RC_SOCK_*: hashes in req_seq, res_seq */
+	uint64_t spare : 2;
 	uint32_t link;		/* connection, until rows are grouped; then the mate over there */
 	uint32_t req_seq, res_seq;
 	uint32_t core;		/* hash of all that must be equal and is no number of bytes */
@@ -125,8 +132,8 @@ static inline int64_t rc_long_time(uint16_t t)
 	return (int64_t)((uint64_t)(t & 2047) << (t >> 11));
 }
 
-/* t + ns, or the last (first) time there is. What begins at INT64_MAX and ends at INT64_MIN, as a side
- * without any records, stays empty whatever is cut from it.
+/* t + ns, or the last (first) time there is. What begins at INT64_MAX and ends at INT64_MIN, as a
+ * side without any records, stays empty whatever is cut from it.
  */
 static inline int64_t rc_time_add(int64_t t, int64_t ns)
 {

@@ -384,11 +384,11 @@ static void get_transport(struct ctx *cx, void *base)
 	struct osp_rec_conn *conn = base;
 	struct rc_js_str str;
 
-	if (!rc_js_str(&cx->js, &str) || str.n != 3)
+	if (!rc_js_str(&cx->js, &str))
 		return;
-	if (!memcmp(str.p, "tcp", 3))
+	if (str.n == 3 && !memcmp(str.p, "tcp", 3))
 		conn->transport = IPPROTO_TCP;
-	else if (!memcmp(str.p, "udp", 3))
+	else if (str.n == 3 && !memcmp(str.p, "udp", 3))
 		conn->transport = IPPROTO_UDP;
 	else if (str.n == 4 && !memcmp(str.p, "unix", 4))
 		conn->transport = OSP_TRANSPORT_UNIX;
@@ -399,6 +399,7 @@ static void get_conn(struct ctx *cx, void *base)
 	static const struct field table[] = {
 		SKIP("id"),
 		U64("cookie", struct osp_rec_conn, cookie, 0),
+		U64("peer_cookie", struct osp_rec_conn, peer_cookie, 0),
 		U64("txn", struct osp_rec_conn, txn, OSP_CH_TXN),
 		NAME("role", osp_role_name, OSP_ROLE_MAX, struct osp_rec_conn, role),
 		SKIP("role_from"),

@@ -19,7 +19,8 @@ case.txt: the first lines, up to the first "A ", say what the case is and why. T
 CONN: client>server ("10.0.0.1:5000>10.0.0.9:80", "[::1]:5>[::1]:80"), "unix:PATH" for a unix socket,
 or "-" for none. STATUS "-": no response. Keys of t: seq, rseq (default: made from connection and target, so equal on both
 sides; "-": none), role, head, body (response), wire, reqbody, ttfb (ms), outcome, flags, vantage,
-host, version, digest, agent, noreq, reason, type, id, q:NAME=VALUE, r:NAME=VALUE (headers).
+host, version, digest, agent, noreq, reason, type, id, cookie, peer (cookie), txn, q:NAME=VALUE,
+r:NAME=VALUE (headers).
 """
 import gzip
 import json
@@ -69,6 +70,9 @@ def conn_object(text, extra):
 	out = {"transport": "tcp"}
 	if "cookie" in extra:
 		out["cookie"] = int(extra.pop("cookie"))
+	for key, name in (("peer", "peer_cookie"), ("txn", "txn")):
+		if key in extra:
+			out[name] = int(extra.pop(key))
 	if "role" in extra:
 		out["role"] = extra.pop("role")
 	if text == "-":
