@@ -17,13 +17,9 @@
 #include "agent/wire/dedup.h"
 
 #include "agent/base/mem.h"
+#include "agent/wire/hash.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define WAYS 4u
 #define LINES (32u << 10)
@@ -36,8 +32,16 @@ struct seen {
 };
 #define NO_ID 0xffffffffu
 
+/* As long as a cache line, and aligned to it. */
+struct line {
+	struct seen seen[WAYS];
+};
+_Static_assert(sizeof(struct line) == 64, "a line of the table is a line of the cache");
+
 struct osp_dedup {
-	struct seen (*line)[WAYS];
+	struct osp_hash_key key;
+	struct line *line;
+	void *mem;	/* where line begins, or a bit before */
 };
 
 int osp_dedup_new(struct osp_dedup **out)
@@ -46,11 +50,14 @@ int osp_dedup_new(struct osp_dedup **out)
 
 	if (!dd)
 		return -ENOMEM;
-	dd->line = osp_mem_zalloc(LINES * sizeof(*dd->line));
-	if (!dd->line) {
+	osp_hash_key_new(&dd->key);
+	dd->mem = osp_mem_zalloc((LINES + 1) * sizeof(*dd->line));
+	if (!dd->mem) {
 		osp_mem_free(dd);
 		return -ENOMEM;
 	}
+	dd->line = (struct line *)(((uintptr_t)dd->mem + sizeof(*dd->line) - 1) &
+				   ~(uintptr_t)(sizeof(*dd->line) - 1));
 	*out = dd;
 	return 0;
 }
@@ -59,23 +66,25 @@ void osp_dedup_free(struct osp_dedup *dd)
 {
 	if (!dd)
 		return;
-	osp_mem_free(dd->line);
+	osp_mem_free(dd->mem);
 	osp_mem_free(dd);
 }
 
-static uint64_t hash(const struct osp_tcp_seg *seg)
+/* Addresses, ports to window, urgent pointer and options (the checksum is at 16), lengths, payload. */
+static uint64_t hash(const struct osp_hash_key *key, const struct osp_tcp_seg *seg)
 {
-	uint8_t head[96];
+	const uint8_t *tcp = seg->tcp;
 	uint64_t h;
 
-	/* Addresses, ports to window, urgent pointer and options; the checksum is at 16. */
-	memcpy(head, seg->src, 16);
-	memcpy(head + 16, seg->dst, 16);
-	memcpy(head + 32, seg->tcp, 16);
-	memcpy(head + 48, seg->tcp + 18, seg->tcp_n - 18);
-	h = XXH3_64bits(head, 30 + seg->tcp_n) + seg->len;
-	/* Not with h as the seed: beyond 240 bytes a seed costs the making of a secret of 192. */
-	return seg->cap ? (h << 23 | h >> 41) ^ XXH3_64bits(seg->data, seg->cap) : h;
+	h = osp_hash_step(key->k[2], seg->src, key->k[0]) ^
+	    osp_hash_step(key->k[3], seg->dst, key->k[1]);
+	h = osp_hash_step(h, tcp, key->k[2]);
+	h = osp_hash_fold(((uint64_t)tcp[18] << 40 | (uint64_t)tcp[19] << 32 | seg->len) ^ h,
+			  seg->cap ^ key->k[3]);
+	/* Timestamps and their padding are 12. */
+	h = seg->tcp_n <= 36 ? osp_hash_last(h, tcp + 20, seg->tcp_n - 20, key->k[1]) :
+			       osp_hash_bytes(key, h, tcp + 20, seg->tcp_n - 20);
+	return seg->cap ? osp_hash_bytes(key, h, seg->data, seg->cap) : h;
 }
 
 /* Whether two equal packets, apart ns between them, are one. */
@@ -92,9 +101,9 @@ static bool copy(const struct osp_tcp_seg *seg, uint32_t id, uint32_t other, uin
 
 bool osp_dedup_is_copy(struct osp_dedup *dd, const struct osp_tcp_seg *seg)
 {
-	uint64_t h = hash(seg), apart;
+	uint64_t h = hash(&dd->key, seg), apart;
 	uint32_t id = seg->has_id ? seg->ip_id : NO_ID, tag = (uint32_t)h;
-	struct seen *line = dd->line[(h >> 32) & (LINES - 1)], *old = line;
+	struct seen *line = dd->line[(h >> 32) & (LINES - 1)].seen, *old = line;
 	uint32_t i;
 
 	for (i = 0; i < WAYS; i++) {

@@ -495,6 +495,43 @@ static void test_dedup(void)
 	osp_dedup_free(dd);
 }
 
+/* Each byte of a packet counts, wherever its length puts it, and none of the checksum. */
+static void test_dedup_bytes(void)
+{
+	static uint8_t data[200], opts[40];
+	uint8_t head[60];
+	uint32_t n, at, wrong = 0, all = 0;
+	struct osp_dedup *dd;
+	struct seg a, b;
+
+	if (osp_dedup_new(&dd))
+		abort();
+	for (n = 0; n < sizeof(data); n += n < 70 ? 1 : 13) {
+		make_seg(&a, 0, 1000 + n, 2, OSP_TCP_ACK, data, n, EPOCH + n * 1000 * MS);
+		a.s.has_id = true;
+		a.s.ip_id = 7;
+		memcpy(head, a.head, 20);
+		memcpy(head + 20, opts, sizeof(opts));
+		a.s.tcp_n = 20 + n % 11 * 4;
+		a.s.tcp = head;
+		osp_dedup_is_copy(dd, &a.s);
+		for (at = 0; at < a.s.tcp_n + 32 + n; at++) {
+			uint32_t behind = at - a.s.tcp_n;
+			uint8_t *p = at < a.s.tcp_n ? head + at : behind < n ? data + behind :
+				     behind < n + 16 ? b.s.src + (behind - n) :
+						       b.s.dst + (behind - n - 16);
+
+			b = a;
+			b.s.ts += ++all % 50000;
+			*p ^= (uint8_t)(1u << at % 8);
+			wrong += osp_dedup_is_copy(dd, &b.s) != (p == head + 16 || p == head + 17);
+			*p ^= (uint8_t)(1u << at % 8);
+		}
+	}
+	eq_int(wrong, 0, "another byte anywhere: no copy, but for the checksum");
+	osp_dedup_free(dd);
+}
+
 /* ---- damaged files -------------------------------------------------------------------------- */
 
 static uint8_t file[1 << 16];
@@ -800,6 +837,7 @@ int main(void)
 	test_hold_total();
 	test_frags();
 	test_dedup();
+	test_dedup_bytes();
 	/* Each damaged file has its line, which is not what is tested here. */
 	dup2(null, 2);
 	test_cut(false);
