@@ -8,21 +8,14 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define BUCKETS_MIN 1024u
-/* Lists of lives are in order to this much: a flow is moved once a second at most. */
-#define TOUCH_NS 1000000000ull
 
 int osp_flows_init(struct osp_reasm *rs)
 {
 	int i;
 
-	if (getrandom(&rs->seed, sizeof(rs->seed), GRND_NONBLOCK) < 0)
-		rs->seed = (uintptr_t)rs;
+	osp_hash_key_new(&rs->hash_key);
 	for (i = 0; i < OSP_FL_LIVES; i++)
 		osp_list_init(&rs->life[i]);
 	osp_list_init(&rs->soft);
@@ -45,9 +38,26 @@ void osp_flows_fini(struct osp_reasm *rs)
 	osp_mem_free(rs->bucket);
 }
 
-uint32_t osp_flow_hash(const struct osp_reasm *rs, const struct osp_flow_key *key)
+uint32_t osp_flow_hash(const struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side)
 {
-	return (uint32_t)XXH3_64bits_withSeed(key, sizeof(*key), rs->seed);
+	const struct osp_hash_key *k = &rs->hash_key;
+	const uint8_t *a = side ? seg->dst : seg->src, *b = side ? seg->src : seg->dst;
+	uint32_t ports = side ? (uint32_t)seg->dport << 16 | seg->sport :
+				(uint32_t)seg->sport << 16 | seg->dport;
+	uint64_t h = osp_hash_step(k->k[2], a, k->k[0]) ^ osp_hash_step(k->k[3], b, k->k[1]);
+
+	return (uint32_t)osp_hash_fold(h ^ k->k[1], ports ^ k->k[2]);
+}
+
+static inline uint64_t differ16(const uint8_t a[16], const uint8_t b[16])
+{
+	return (osp_hash_load(a) ^ osp_hash_load(b)) | (osp_hash_load(a + 8) ^ osp_hash_load(b + 8));
+}
+
+static inline bool is_of(const struct osp_flow_key *key, const struct osp_tcp_seg *seg, int side)
+{
+	return key->port[side] == seg->sport && key->port[!side] == seg->dport &&
+	       !(differ16(key->addr[side], seg->src) | differ16(key->addr[!side], seg->dst));
 }
 
 /* Doubles the table; without memory for that chains get longer, no more. */
@@ -84,18 +94,28 @@ static int fit(const struct osp_flow *flow, int side, const struct osp_tcp_seg *
 	       (flow->state != OSP_FL_TOMB);
 }
 
-struct osp_flow *osp_flow_find(struct osp_reasm *rs, const struct osp_flow_key *key, uint32_t hash,
-			       int side, const struct osp_tcp_seg *seg)
+/* The best of several, of which flow is the first. Rare, and out of the way of what is not. */
+static __attribute__((noinline)) struct osp_flow *best_of(struct osp_flow *flow,
+							  const struct osp_tcp_seg *seg, int side)
 {
-	struct osp_flow *flow = rs->bucket[hash & rs->mask], *best = NULL;
+	struct osp_flow *best = flow;
 
-	for (; flow; flow = flow->hnext) {
-		if (flow->hash != hash || memcmp(&flow->key, key, sizeof(*key)))
-			continue;
-		if (!best || fit(flow, side, seg) > fit(best, side, seg))
+	for (flow = flow->hnext; flow; flow = flow->hnext) {
+		if (flow->hash == best->hash && is_of(&flow->key, seg, side) &&
+		    fit(flow, side, seg) > fit(best, side, seg))
 			best = flow;
 	}
 	return best;
+}
+
+struct osp_flow *osp_flow_find(struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side,
+			       uint32_t hash)
+{
+	struct osp_flow *flow = rs->bucket[hash & rs->mask];
+
+	while (flow && (flow->hash != hash || !is_of(&flow->key, seg, side)))
+		flow = flow->hnext;
+	return flow && flow->hnext ? best_of(flow, seg, side) : flow;
 }
 
 static void evict(struct osp_reasm *rs)
@@ -117,8 +137,8 @@ static void evict(struct osp_reasm *rs)
 	osp_flow_free(rs, flow);
 }
 
-struct osp_flow *osp_flow_add(struct osp_reasm *rs, const struct osp_flow_key *key, uint32_t hash,
-			      uint64_t ts)
+struct osp_flow *osp_flow_add(struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side,
+			      uint32_t hash)
 {
 	struct osp_flow *flow;
 
@@ -130,9 +150,12 @@ struct osp_flow *osp_flow_add(struct osp_reasm *rs, const struct osp_flow_key *k
 	if (!flow)
 		return NULL;
 	memset(flow, 0, sizeof(*flow));
-	flow->key = *key;
+	memcpy(flow->key.addr[side], seg->src, 16);
+	memcpy(flow->key.addr[!side], seg->dst, 16);
+	flow->key.port[side] = seg->sport;
+	flow->key.port[!side] = seg->dport;
 	flow->hash = hash;
-	flow->first_ts = flow->last_ts = ts;
+	flow->first_ts = flow->last_ts = seg->ts;
 	flow->life_ts = rs->now;
 	flow->last_side = 2;
 	osp_list_init(&flow->life);
@@ -148,16 +171,9 @@ struct osp_flow *osp_flow_add(struct osp_reasm *rs, const struct osp_flow_key *k
 void osp_flow_set_life(struct osp_reasm *rs, struct osp_flow *flow, enum osp_flow_life life)
 {
 	flow->state = (uint8_t)life;
+	flow->calm = false;	/* see arm() in reasm.c */
 	flow->life_ts = rs->now;
 	osp_list_move_tail(&rs->life[life], &flow->life);
-}
-
-void osp_flow_touch(struct osp_reasm *rs, struct osp_flow *flow)
-{
-	if (rs->now - flow->life_ts < TOUCH_NS)
-		return;
-	flow->life_ts = rs->now;
-	osp_list_move_tail(&rs->life[flow->state], &flow->life);
 }
 
 void osp_flow_free(struct osp_reasm *rs, struct osp_flow *flow)

@@ -11,6 +11,7 @@
 
 #include "agent/base/list.h"
 #include "agent/base/mem.h"
+#include "agent/wire/hash.h"
 #include "agent/wire/reasm.h"
 
 /* Numbers closer than this belong to one connection; see strange() in reasm.c. */
@@ -111,13 +112,14 @@ struct osp_flow {
 	bool rst;
 	bool copies;		/* some packets came several times */
 	bool v6;
+	bool calm;		/* open, nothing waits, nothing is missing, no end in sight */
 };
 
 struct osp_reasm {
 	struct osp_reasm_conf conf;
 	struct osp_reasm_io io;
 	struct osp_flow **bucket;
-	uint64_t seed;
+	struct osp_hash_key hash_key;
 	uint32_t mask, flow_n;
 	struct osp_list life[OSP_FL_LIVES];	/* by life_ts */
 	struct osp_list soft, hard;		/* by due time */
@@ -138,16 +140,25 @@ static inline void osp_wcount(struct osp_reasm *rs, enum osp_st id, uint64_t n)
 
 int osp_flows_init(struct osp_reasm *rs);
 void osp_flows_fini(struct osp_reasm *rs);
-uint32_t osp_flow_hash(const struct osp_reasm *rs, const struct osp_flow_key *key);
-/* The flow a segment of that side belongs to; NULL: none. */
-struct osp_flow *osp_flow_find(struct osp_reasm *rs, const struct osp_flow_key *key, uint32_t hash,
-			       int side, const struct osp_tcp_seg *seg);
-/* A new flow; the oldest of the least use makes room. NULL: no memory. */
-struct osp_flow *osp_flow_add(struct osp_reasm *rs, const struct osp_flow_key *key, uint32_t hash,
-			      uint64_t ts);
+/* Of a segment that half `side` sends, which is all these need to know: no key is made to look up. */
+uint32_t osp_flow_hash(const struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side);
+/* The flow it belongs to; NULL: none. */
+struct osp_flow *osp_flow_find(struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side,
+			       uint32_t hash);
+/* A new flow for it; the oldest of the least use makes room. NULL: no memory. */
+struct osp_flow *osp_flow_add(struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side,
+			      uint32_t hash);
 void osp_flow_set_life(struct osp_reasm *rs, struct osp_flow *flow, enum osp_flow_life life);
+/* Lists of lives are in order to this much: a flow is moved once a second at most. */
+#define OSP_TOUCH_NS 1000000000ull
 /* Moves it to the young end of its list; cheap, to be called for each packet. */
-void osp_flow_touch(struct osp_reasm *rs, struct osp_flow *flow);
+static inline void osp_flow_touch(struct osp_reasm *rs, struct osp_flow *flow)
+{
+	if (rs->now - flow->life_ts < OSP_TOUCH_NS)
+		return;
+	flow->life_ts = rs->now;
+	osp_list_move_tail(&rs->life[flow->state], &flow->life);
+}
 void osp_flow_free(struct osp_reasm *rs, struct osp_flow *flow);
 
 /* A piece for n bytes of payload; NULL: no memory. */
@@ -166,6 +177,9 @@ bool osp_flow_covered(struct osp_flow *flow, int side, uint32_t ack);
 void osp_flow_open(struct osp_reasm *rs, struct osp_flow *flow);
 /* Payload of that side, which begins at its next byte. */
 void osp_flow_data(struct osp_reasm *rs, struct osp_flow *flow, int side,
+		   const struct osp_tcp_seg *seg);
+/* The same, of a calm flow: nothing else can have to go before it. */
+void osp_flow_next(struct osp_reasm *rs, struct osp_flow *flow, int side,
 		   const struct osp_tcp_seg *seg);
 void osp_flow_gap(struct osp_reasm *rs, struct osp_flow *flow, int side, uint32_t n, uint64_t ts);
 /* Emits what can be, in the order in which one thing led to another. */

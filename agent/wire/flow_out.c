@@ -156,19 +156,22 @@ static void remember(struct osp_half_flow *half, uint32_t seq, uint32_t n, uint6
 			(struct osp_wpast){ .offset = offset, .seq = seq, .n = n };
 }
 
-static bool out_room(struct osp_reasm *rs, uint32_t n)
+static __attribute__((noinline)) bool grow_out(struct osp_reasm *rs, uint32_t n)
 {
 	uint32_t cap = osp_pool_size(n);
 	void *p;
 
-	if (n <= rs->out_cap)
-		return true;
 	p = osp_mem_realloc(rs->out, cap);
 	if (!p)
 		return false;
 	rs->out = p;
 	rs->out_cap = cap;
 	return true;
+}
+
+static inline bool out_room(struct osp_reasm *rs, uint32_t n)
+{
+	return n <= rs->out_cap || grow_out(rs, n);
 }
 
 void osp_flow_data(struct osp_reasm *rs, struct osp_flow *flow, int side,
@@ -188,6 +191,30 @@ void osp_flow_data(struct osp_reasm *rs, struct osp_flow *flow, int side,
 		emit_data(rs, flow, side, rs->out, n, cap, seg->ack, seg->ts);
 		at += n;
 	}
+}
+
+void osp_flow_next(struct osp_reasm *rs, struct osp_flow *flow, int side,
+		   const struct osp_tcp_seg *seg)
+{
+	struct osp_half_flow *half = &flow->half[side];
+	struct osp_ev_data *ev;
+
+	if (seg->cap < seg->len || seg->len > DATA_MAX ||
+	    !out_room(rs, (uint32_t)sizeof(*ev) + seg->cap)) {
+		osp_flow_data(rs, flow, side, seg);
+		return;
+	}
+	ev = rs->out;
+	remember(half, seg->seq, seg->cap, seg->offset);
+	fill_data(flow, side, ev, seg->len, seg->len, OSP_CAUSE_NONE);
+	ev->h = (struct osp_ev_hdr){ .len = (uint32_t)sizeof(*ev) + seg->len, .abi = OSP_EV_ABI,
+				     .kind = OSP_EV_DATA, .ts_ns = in_order(half, seg->ts) };
+	ev->flags |= OSP_DF_OTHER;
+	ev->other = seg->ack;
+	memcpy(ev + 1, seg->data, seg->len);
+	step_on(half, seg->len);
+	rs->events++;
+	rs->io.emit(rs->io.ctx, &ev->h);
 }
 
 /* A piece's turn has come. */
