@@ -16,6 +16,7 @@
 
 #include "agent/base/mem.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -55,7 +56,10 @@ struct cur {
 
 static uint16_t be16(const uint8_t *p)
 {
-	return (uint16_t)(p[0] << 8 | p[1]);
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return be16toh(v);
 }
 
 static uint32_t be24(const uint8_t *p)
@@ -65,7 +69,10 @@ static uint32_t be24(const uint8_t *p)
 
 static uint32_t be32(const uint8_t *p)
 {
-	return (uint32_t)be16(p) << 16 | be16(p + 2);
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return be32toh(v);
 }
 
 /* n bytes off the front; they have been captured. */
@@ -762,19 +769,13 @@ static enum layer on_udp(struct cur *cur)
 
 /* ---- TCP ------------------------------------------------------------------------------------- */
 
-static enum layer on_tcp(struct cur *cur)
+/* False: there is not all of a header in the first cap of these len bytes. */
+static inline bool take_tcp(struct osp_tcp_seg *seg, const uint8_t *p, uint32_t cap, uint32_t len)
 {
-	struct osp_tcp_seg *seg = cur->seg;
-	const uint8_t *p = cur->p;
-	uint32_t head;
+	uint32_t head = cap < 20 ? 0 : (p[12] >> 4) * 4u;
 
-	if (cur->cap < 20)
-		return too_short(cur, 20);
-	head = (p[12] >> 4) * 4u;
-	if (head < 20)
-		return L_BAD;
-	if (cur->cap < head)
-		return too_short(cur, head);
+	if (head < 20 || cap < head)
+		return false;
 	seg->sport = be16(p);
 	seg->dport = be16(p + 2);
 	seg->seq = be32(p + 4);
@@ -783,11 +784,22 @@ static enum layer on_tcp(struct cur *cur)
 	seg->win = be16(p + 14);
 	seg->tcp = p;
 	seg->tcp_n = head;
-	pull(cur, head);
-	seg->data = cur->p;
-	seg->cap = cur->cap;
-	seg->len = cur->len;
-	return L_TCP;
+	seg->data = p + head;
+	seg->cap = cap - head;
+	seg->len = len - head;
+	return true;
+}
+
+static enum layer on_tcp(struct cur *cur)
+{
+	uint32_t head;
+
+	if (take_tcp(cur->seg, cur->p, cur->cap, cur->len))
+		return L_TCP;
+	if (cur->cap < 20)
+		return too_short(cur, 20);
+	head = (cur->p[12] >> 4) * 4u;
+	return head < 20 ? L_BAD : too_short(cur, head);
 }
 
 const uint8_t *osp_tcp_option(const struct osp_tcp_seg *seg, uint8_t kind, uint32_t *n)
@@ -868,8 +880,48 @@ static enum osp_decap_result result(enum layer l, const struct cur *cur)
 	}
 }
 
-enum osp_decap_result osp_decap(struct osp_decap *dec, const struct osp_frame *frame,
-				struct osp_tcp_seg *seg)
+/* What nearly all packets are: Ethernet, IPv4 without options and in one piece or IPv6 without
+ * extensions, TCP, all headers captured. The same as below in one go; false: it has to go there.
+ */
+static inline bool plain(const struct osp_frame *frame, struct osp_tcp_seg *seg)
+{
+	const uint8_t *p = frame->p + 14;
+	uint32_t cap = frame->cap - 14, head, n;
+
+	if (frame->link != OSP_LINK_ETHERNET || frame->cap < 14 + 40)
+		return false;
+	seg->tag = 0;
+	if (be16(p - 2) == ETH_IP4) {
+		n = be16(p + 2);
+		head = 20;
+		if (p[0] != 0x45 || n < head || p[9] != IPPROTO_TCP || be16(p + 6) & 0x3fff)
+			return false;
+		mapped(seg->src, p + 12);
+		mapped(seg->dst, p + 16);
+		seg->v6 = false;
+		seg->has_id = true;
+		seg->ip_id = be16(p + 4);
+	} else if (be16(p - 2) == ETH_IP6) {
+		n = be16(p + 4);
+		head = 40;
+		if (p[0] >> 4 != 6 || !n || p[6] != IPPROTO_TCP)
+			return false;
+		n += head;
+		memcpy(seg->src, p + 8, 16);
+		memcpy(seg->dst, p + 24, 16);
+		seg->v6 = true;
+		seg->has_id = false;
+		seg->ip_id = 0;
+	} else {
+		return false;
+	}
+	return take_tcp(seg, p + head, (cap < n ? cap : n) - head, n - head);
+}
+
+/* All others, layer by layer. */
+static __attribute__((noinline)) enum osp_decap_result peel(struct osp_decap *dec,
+							    const struct osp_frame *frame,
+							    struct osp_tcp_seg *seg)
 {
 	static enum layer (*const on[L_MAX])(struct cur *) = {
 		[L_ETHERNET] = on_ethernet, [L_TYPE] = on_type, [L_IP] = on_ip, [L_IP4] = on_ip4,
@@ -885,18 +937,28 @@ enum osp_decap_result osp_decap(struct osp_decap *dec, const struct osp_frame *f
 	enum layer l = first_layer(frame->link);
 	int i;
 
-	osp_frags_recycle(dec->frags);
-	seg->ts = frame->ts;
-	seg->offset = frame->offset;
 	seg->tag = 0;
 	for (i = 0; i < OSP_LAYERS_MAX && l < L_HELD && l != L_TCP; i++)
 		l = on[l](&cur);
 	if (l == L_TCP)
 		l = on_tcp(&cur);
 	dec->tunnelled += cur.tunnel;
-	if (l == L_TCP && seg->offset)
-		seg->offset += (uint64_t)(seg->data - frame->p);
 	return result(l, &cur);
+}
+
+enum osp_decap_result osp_decap(struct osp_decap *dec, const struct osp_frame *frame,
+				struct osp_tcp_seg *seg)
+{
+	enum osp_decap_result res = OSP_DECAP_TCP;
+
+	osp_frags_recycle(dec->frags);
+	seg->ts = frame->ts;
+	seg->offset = frame->offset;
+	if (!plain(frame, seg))
+		res = peel(dec, frame, seg);
+	if (res == OSP_DECAP_TCP && seg->offset)
+		seg->offset += (uint64_t)(seg->data - frame->p);
+	return res;
 }
 
 int osp_decap_new(struct osp_decap **out)
