@@ -58,6 +58,7 @@ struct osp_capfile {
 	uint64_t last_ts;
 	uint32_t rec_len;	/* pcap: of a packet's header */
 	uint32_t cap_max;	/* pcap: longest believable packet */
+	uint16_t link;		/* pcap: of all packets */
 	int end;		/* what next() says from now on; 0: goes on */
 	bool ng, swap, ns;
 };
@@ -112,8 +113,9 @@ static int ended(struct osp_capfile *file)
 
 static int pcap_next(struct osp_capfile *file, struct osp_frame *frame)
 {
-	const uint8_t *p = osp_input_need(file->in, file->rec_len);
-	uint32_t cap, len;
+	struct osp_input *in = file->in;
+	uint32_t head = file->rec_len, cap, len;
+	const uint8_t *p = osp_input_need(in, head);
 
 	if (!p)
 		return ended(file);
@@ -121,18 +123,16 @@ static int pcap_next(struct osp_capfile *file, struct osp_frame *frame)
 	len = rd32(file, p + 12);
 	if (cap > file->cap_max)
 		return damaged(file, "a packet of impossible length");
-	p = osp_input_need(file->in, file->rec_len + (size_t)cap);
+	p = osp_input_need(in, head + (size_t)cap);
 	if (!p)
 		return ended(file);
-	*frame = (struct osp_frame){
-		.p = p + file->rec_len,
-		.cap = cap,
-		.len = len < cap ? cap : len,
-		.ts = rd32(file, p) * NS_PER_S + rd32(file, p + 4) * (file->ns ? 1ull : 1000ull),
-		.offset = osp_input_offset(file->in) + file->rec_len,
-		.link = file->iface[0].link,
-	};
-	osp_input_take(file->in, file->rec_len + (size_t)cap);
+	frame->p = p + head;
+	frame->cap = cap;
+	frame->len = len < cap ? cap : len;
+	frame->ts = rd32(file, p) * NS_PER_S + rd32(file, p + 4) * (file->ns ? 1ull : 1000ull);
+	frame->offset = osp_input_offset(in) + head;
+	frame->link = file->link;
+	osp_input_take(in, head + (size_t)cap);
 	return 0;
 }
 
@@ -147,7 +147,7 @@ static int pcap_header(struct osp_capfile *file, uint32_t magic)
 	if (rd16(file, p + 4) != 2)
 		return damaged(file, "a pcap version that is not 2");
 	/* The upper bits tell of frame check sequences; IP lengths leave these out anyway. */
-	file->iface[0].link = (uint16_t)rd32(file, p + 20);
+	file->link = (uint16_t)rd32(file, p + 20);
 	file->cap_max = rd32(file, p + 16);
 	if (file->cap_max < SNAPLEN_MAX)
 		file->cap_max = SNAPLEN_MAX;
@@ -354,7 +354,7 @@ static int ng_block(struct osp_capfile *file, struct osp_frame *frame)
 	return err;
 }
 
-static int ng_next(struct osp_capfile *file, struct osp_frame *frame)
+static __attribute__((noinline)) int ng_next(struct osp_capfile *file, struct osp_frame *frame)
 {
 	int err;
 

@@ -21,11 +21,10 @@
 /* Compressed bytes read at once. */
 #define INPUT_RAW (64u << 10)
 
-struct osp_input {
+struct input {
+	struct osp_input win;	/* what the others see of it */
 	char *name;
-	uint8_t *buf;
-	size_t cap, have, at;	/* room, bytes in it, of those taken */
-	uint64_t offset;	/* of buf[0] in the stream */
+	size_t cap;		/* room in win.buf */
 	const char *error;	/* why it ended, NULL: in order, or not yet */
 	uint8_t *raw;		/* gzip: what was read and not yet inflated */
 	z_stream z;
@@ -34,7 +33,7 @@ struct osp_input {
 };
 
 /* Up to n bytes of the file into p. How many; 0 at its end or where it can't be read. */
-static size_t read_file(struct osp_input *in, uint8_t *p, size_t n)
+static size_t read_file(struct input *in, uint8_t *p, size_t n)
 {
 	ssize_t r;
 
@@ -47,7 +46,7 @@ static size_t read_file(struct osp_input *in, uint8_t *p, size_t n)
 }
 
 /* The same, inflated. A file may hold several gzip members; zeros after the last are padding. */
-static size_t read_gz(struct osp_input *in, uint8_t *p, size_t n)
+static size_t read_gz(struct input *in, uint8_t *p, size_t n)
 {
 	z_stream *z = &in->z;
 	int rc;
@@ -81,68 +80,63 @@ static size_t read_gz(struct osp_input *in, uint8_t *p, size_t n)
 	return n - z->avail_out;
 }
 
-static size_t read_some(struct osp_input *in, uint8_t *p, size_t n)
+static size_t read_some(struct input *in, uint8_t *p, size_t n)
 {
 	return in->gz ? read_gz(in, p, n) : read_file(in, p, n);
 }
 
 /* Fills the buffer as far as it goes; whole reads, so that the same file is cut the same way. */
-static void fill(struct osp_input *in)
+static void fill(struct input *in)
 {
 	size_t r;
 
-	memmove(in->buf, in->buf + in->at, in->have - in->at);
-	in->offset += in->at;
-	in->have -= in->at;
-	in->at = 0;
-	while (!in->eof && in->have < in->cap) {
-		r = read_some(in, in->buf + in->have, in->cap - in->have);
+	memmove(in->win.buf, in->win.buf + in->win.at, in->win.have - in->win.at);
+	in->win.offset += in->win.at;
+	in->win.have -= in->win.at;
+	in->win.at = 0;
+	while (!in->eof && in->win.have < in->cap) {
+		r = read_some(in, in->win.buf + in->win.have, in->cap - in->win.have);
 		in->eof = !r;
-		in->have += r;
+		in->win.have += r;
 	}
 }
 
-const uint8_t *osp_input_need(struct osp_input *in, size_t n)
+const uint8_t *osp_input_more(struct osp_input *win, size_t n)
 {
+	struct input *in = (struct input *)win;
 	uint8_t *bigger;
 
-	if (in->have - in->at >= n)
-		return in->buf + in->at;
 	if (in->eof)
 		return NULL;
 	if (n > in->cap) {
-		bigger = realloc(in->buf, n);
+		bigger = realloc(win->buf, n);
 		if (!bigger) {
 			in->error = "out of memory";
 			in->eof = true;
 			return NULL;
 		}
-		in->buf = bigger;
+		win->buf = bigger;
 		in->cap = n;
 	}
 	fill(in);
-	return in->have >= n ? in->buf : NULL;
+	return win->have >= n ? win->buf : NULL;
 }
 
-size_t osp_input_left(const struct osp_input *in)
+size_t osp_input_left(const struct osp_input *win)
 {
-	return in->have - in->at;
+	return win->have - win->at;
 }
 
-void osp_input_take(struct osp_input *in, size_t n)
+int osp_input_skip(struct osp_input *win, uint64_t n)
 {
-	in->at += n;
-}
-
-int osp_input_skip(struct osp_input *in, uint64_t n)
-{
+	struct input *in = (struct input *)win;
 	size_t now;
 
 	for (;;) {
-		now = in->have - in->at;
+		now = win->have - win->at;
 		if (now > n)
 			now = (size_t)n;
-		in->at += now;
+		win->at += now;
 		n -= now;
 		if (!n)
 			return 0;
@@ -152,30 +146,25 @@ int osp_input_skip(struct osp_input *in, uint64_t n)
 	}
 }
 
-uint64_t osp_input_offset(const struct osp_input *in)
+const uint8_t *osp_input_peek(const struct osp_input *win, uint64_t offset, size_t n)
 {
-	return in->offset + in->at;
-}
-
-const uint8_t *osp_input_peek(const struct osp_input *in, uint64_t offset, size_t n)
-{
-	if (offset < in->offset || offset - in->offset > in->have ||
-	    n > in->have - (offset - in->offset))
+	if (offset < win->offset || offset - win->offset > win->have ||
+	    n > win->have - (offset - win->offset))
 		return NULL;
-	return in->buf + (offset - in->offset);
+	return win->buf + (offset - win->offset);
 }
 
-const char *osp_input_error(const struct osp_input *in)
+const char *osp_input_error(const struct osp_input *win)
 {
-	return in->error;
+	return ((const struct input *)win)->error;
 }
 
-const char *osp_input_name(const struct osp_input *in)
+const char *osp_input_name(const struct osp_input *win)
 {
-	return in->name;
+	return ((const struct input *)win)->name;
 }
 
-static int open_gz(struct osp_input *in)
+static int open_gz(struct input *in)
 {
 	in->raw = malloc(INPUT_RAW);
 	if (!in->raw)
@@ -185,14 +174,14 @@ static int open_gz(struct osp_input *in)
 		return -ENOMEM;
 	in->gz = true;
 	/* What was read to tell is compressed. */
-	memcpy(in->raw, in->buf, in->have);
+	memcpy(in->raw, in->win.buf, in->win.have);
 	in->z.next_in = in->raw;
-	in->z.avail_in = (uInt)in->have;
-	in->have = 0;
+	in->z.avail_in = (uInt)in->win.have;
+	in->win.have = 0;
 	return 0;
 }
 
-static int open_fd(struct osp_input *in, const char *path)
+static int open_fd(struct input *in, const char *path)
 {
 	in->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY) :
 				     dup(STDIN_FILENO);
@@ -200,44 +189,46 @@ static int open_fd(struct osp_input *in, const char *path)
 		return -errno;
 	/* A hint only; not all files can take it. */
 	(void)posix_fadvise(in->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	while (in->have < 2) {
-		size_t r = read_file(in, in->buf + in->have, 2 - in->have);
+	while (in->win.have < 2) {
+		size_t r = read_file(in, in->win.buf + in->win.have, 2 - in->win.have);
 
 		if (!r)
 			break;
-		in->have += r;
+		in->win.have += r;
 	}
 	if (in->error)
 		return -EIO;
-	return in->have == 2 && in->buf[0] == 0x1f && in->buf[1] == 0x8b ? open_gz(in) : 0;
+	return in->win.have == 2 && in->win.buf[0] == 0x1f && in->win.buf[1] == 0x8b ? open_gz(in) : 0;
 }
 
 int osp_input_open(struct osp_input **out, const char *path)
 {
-	struct osp_input *in = calloc(1, sizeof(*in));
+	struct input *in = calloc(1, sizeof(*in));
 	int err = -ENOMEM;
 
 	if (!in)
 		goto out;
 	in->fd = -1;
 	in->cap = INPUT_BUF;
-	in->buf = malloc(in->cap);
+	in->win.buf = malloc(in->cap);
 	in->name = strdup(path);
-	if (!in->buf || !in->name)
+	if (!in->win.buf || !in->name)
 		goto out;
 	err = open_fd(in, path);
 	if (err)
 		goto out;
-	*out = in;
+	*out = &in->win;
 	return 0;
 out:
 	osp_err("%s: %s", path, in && in->error ? in->error : strerror(-err));
-	osp_input_close(in);
+	osp_input_close(in ? &in->win : NULL);
 	return err;
 }
 
-void osp_input_close(struct osp_input *in)
+void osp_input_close(struct osp_input *win)
 {
+	struct input *in = (struct input *)win;
+
 	if (!in)
 		return;
 	if (in->gz)
@@ -245,7 +236,7 @@ void osp_input_close(struct osp_input *in)
 	if (in->fd >= 0)
 		close(in->fd);
 	free(in->raw);
-	free(in->buf);
+	free(in->win.buf);
 	free(in->name);
 	free(in);
 }
