@@ -103,6 +103,7 @@ struct osp_tracker {
 	uint32_t conn_n;
 	/* All of them by time: what is due first stands first, because each list has one delay. */
 	struct osp_list lru, wait, interval, timer;
+	uint64_t timers_at;	/* nothing is due before */
 	struct osp_list heavy[OSP_HEAVY_CLASSES];
 	struct osp_conn *busy;	/* whose bytes are being worked on: not shed meanwhile */
 	struct osp_grave *grave;

@@ -576,13 +576,12 @@ static void find_base(struct osp_strm *strm, const struct osp_ev_data *ev)
 		strm->base = strm->next = pos;
 }
 
-void osp_feed_data(struct osp_conn *conn, const struct osp_ev_data *ev)
+static void place_data(struct osp_conn *conn, const struct osp_ev_data *ev,
+		       const struct osp_seg *seg)
 {
 	int dir = ev->dir;
 	struct osp_strm *strm = &conn->strm[dir];
 	uint64_t before = (uint64_t)ev->lost + ev->filtered, known;
-	struct osp_seg seg = { .ts = ev->h.ts_ns, .turn = ev->turn, .tgid = ev->tgid,
-			       .tid = ev->tid, .loose = ev->flags & OSP_DF_LOOSE };
 	struct part part = {
 		.bytes = ev->bytes,
 		.p = (const char *)(ev + 1),
@@ -590,7 +589,7 @@ void osp_feed_data(struct osp_conn *conn, const struct osp_ev_data *ev)
 		.lost = ev->lost,
 		.filtered = ev->filtered,
 		.cause = ev->cause,
-		.seg = &seg,
+		.seg = seg,
 	};
 
 	find_base(strm, ev);
@@ -600,7 +599,7 @@ void osp_feed_data(struct osp_conn *conn, const struct osp_ev_data *ev)
 	if (part.pos < strm->next) {
 		known = strm->next - part.pos;
 		known = known < part.bytes ? known : part.bytes;
-		count_overlap(conn, dir, known, seg.tid, strm->tid);
+		count_overlap(conn, dir, known, seg->tid, strm->tid);
 		cut_front(&part, known);
 	}
 	if (!part.bytes)
@@ -610,13 +609,37 @@ void osp_feed_data(struct osp_conn *conn, const struct osp_ev_data *ev)
 	if (!strm->piece && !blocked(conn, dir) && !ahead(conn, dir, part.after) &&
 	    (part.pos == strm->next || before >= part.pos - strm->next)) {
 		if (part.pos != strm->next)
-			osp_feed_hole(conn, dir, part.pos, part.lost, part.filtered, false, &seg);
-		pass_data(conn, dir, part.p, part.cap, &seg);
-		pass_gap(conn, dir, part.bytes - part.cap, part.cause, seg.turn, &seg);
+			osp_feed_hole(conn, dir, part.pos, part.lost, part.filtered, false, seg);
+		pass_data(conn, dir, part.p, part.cap, seg);
+		pass_gap(conn, dir, part.bytes - part.cap, part.cause, seg->turn, seg);
 		if (conn->strm[!dir].piece)
 			osp_feed_pump(conn, 0);
 		return;
 	}
 	insert(conn, dir, &part);
 	osp_feed_pump(conn, 0);
+}
+
+/* Whether the event is all bytes, and they come next: nothing is missing before them, nothing waits
+ * in either direction, nor have they to wait for the other one to come as far as they know.
+ */
+static inline bool comes_next(const struct osp_conn *conn, const struct osp_ev_data *ev)
+{
+	const struct osp_strm *strm = &conn->strm[ev->dir], *other = &conn->strm[!ev->dir];
+
+	return strm->based && ev->seq == (uint32_t)strm->next && !(ev->lost | ev->filtered) &&
+	       ev->h.kind == OSP_EV_DATA && ev->cap == ev->bytes && !strm->piece && !other->piece &&
+	       (!(ev->flags & OSP_DF_OTHER) || (int32_t)(ev->other - (uint32_t)other->next) <= 0);
+}
+
+void osp_feed_data(struct osp_conn *conn, const struct osp_ev_data *ev)
+{
+	struct osp_seg seg = { .ts = ev->h.ts_ns, .turn = ev->turn, .tgid = ev->tgid,
+			       .tid = ev->tid, .loose = ev->flags & OSP_DF_LOOSE };
+
+	/* What the rest comes to for nearly all events. */
+	if (comes_next(conn, ev))
+		pass_data(conn, ev->dir, (const char *)(ev + 1), ev->bytes, &seg);
+	else
+		place_data(conn, ev, &seg);
 }

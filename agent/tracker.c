@@ -281,13 +281,47 @@ static void run_timers(struct osp_tracker *trk)
 	}
 }
 
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* When the first of any list can be due: the first that is there, or one that comes right now. Lists
+ * are in order, so whatever comes to stand first later is due later.
+ */
+static uint64_t next_due(const struct osp_tracker *trk)
+{
+	const struct osp_tracker_conf *conf = &trk->conf;
+	const struct osp_list *wait = &trk->wait, *timer = &trk->timer, *interval = &trk->interval;
+	uint64_t at = osp_list_empty(wait) ? trk->now + conf->reorder_ns :
+		      osp_list_entry(wait->next, struct osp_conn, wait)->wait_due;
+
+	if (!osp_list_empty(timer))
+		at = sooner(at, osp_list_entry(timer->next, struct osp_txn, timer)->due);
+	else if (conf->txn_timeout_ns)
+		at = sooner(at, trk->now + conf->txn_timeout_ns);
+	if (!osp_list_empty(interval))
+		at = sooner(at, osp_list_entry(interval->next, struct osp_conn,
+					       interval)->interval_due);
+	else if (conf->conn_interval_ns)
+		at = sooner(at, trk->now + conf->conn_interval_ns);
+	if (!conf->idle_ns)
+		return at;
+	return sooner(at, conf->idle_ns +
+		      (osp_list_empty(&trk->lru) ? trk->now :
+		       osp_list_entry(trk->lru.next, struct osp_conn, lru)->seen));
+}
+
 static void advance(struct osp_tracker *trk, uint64_t ts)
 {
 	/* Beyond 292 years a time can only be damage; what is due after it would wrap. */
 	if (ts <= trk->now || ts > INT64_MAX)
 		return;
 	trk->now = ts;
+	if (ts < trk->timers_at)
+		return;
 	run_timers(trk);
+	trk->timers_at = next_due(trk);
 }
 
 /* What a burst needed and nobody has since. malloc's own returning takes milliseconds, so there has
