@@ -94,7 +94,7 @@ static int fit(const struct osp_flow *flow, int side, const struct osp_tcp_seg *
 	       (flow->state != OSP_FL_TOMB);
 }
 
-/* The best of several, of which flow is the first. Rare, and out of the way of what is not. */
+/* The best of several, of which flow is the first. */
 static __attribute__((noinline)) struct osp_flow *best_of(struct osp_flow *flow,
 							  const struct osp_tcp_seg *seg, int side)
 {
@@ -111,11 +111,15 @@ static __attribute__((noinline)) struct osp_flow *best_of(struct osp_flow *flow,
 struct osp_flow *osp_flow_find(struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side,
 			       uint32_t hash)
 {
-	struct osp_flow *flow = rs->bucket[hash & rs->mask];
+	struct osp_flow *flow = rs->bucket[hash & rs->mask], *next;
 
 	while (flow && (flow->hash != hash || !is_of(&flow->key, seg, side)))
 		flow = flow->hnext;
-	return flow && flow->hnext ? best_of(flow, seg, side) : flow;
+	for (next = flow ? flow->hnext : NULL; next; next = next->hnext) {
+		if (next->hash == hash)
+			return best_of(flow, seg, side);
+	}
+	return flow;
 }
 
 static void evict(struct osp_reasm *rs)
