@@ -69,8 +69,13 @@ bool osp_pair_mark(struct osp_pair *pair, int kind, uint32_t turn)
 	if (!pair->parity)
 		pair->parity = v % 2 ? 1 : 2;
 	n = v / 2 + v % 2;
+	/* Head, body and end of a message, and both messages, mostly follow each other. */
+	if (n + 1 == pair->ex_last)
+		return true;
 	mask = ex_block(pair, n / 64 + 1);
 	bit = 1ull << n % 64;
+	if (mask)
+		pair->ex_last = n + 1;
 	if (mask && *mask & bit)
 		return true;
 	if (mask)

@@ -87,6 +87,7 @@ struct osp_pair {
 	uint64_t ex_mask[OSP_EX_BLOCKS];
 	uint32_t ex_block[OSP_EX_BLOCKS];
 	uint32_t ex_seen;
+	uint32_t ex_last;	/* the one marked last, number + 1 */
 	uint32_t turn[OSP_ENDS];	/* latest turn with heads of that kind */
 	uint32_t heads[OSP_ENDS];	/* how many began in it */
 	uint32_t doubt_turn[OSP_ENDS];	/* messages may have been lost in that turn */
