@@ -111,28 +111,35 @@ static int ended(struct osp_capfile *file)
 
 /* ---- pcap ------------------------------------------------------------------------------------ */
 
-static int pcap_next(struct osp_capfile *file, struct osp_frame *frame)
+/* The packet whose header is at p; all of it is there. */
+static inline void pcap_frame(struct osp_capfile *file, const uint8_t *p, uint32_t cap,
+			      struct osp_frame *frame)
 {
-	struct osp_input *in = file->in;
-	uint32_t head = file->rec_len, cap, len;
-	const uint8_t *p = osp_input_need(in, head);
+	uint32_t head = file->rec_len, len = rd32(file, p + 12);
 
-	if (!p)
-		return ended(file);
-	cap = rd32(file, p + 8);
-	len = rd32(file, p + 12);
-	if (cap > file->cap_max)
-		return damaged(file, "a packet of impossible length");
-	p = osp_input_need(in, head + (size_t)cap);
-	if (!p)
-		return ended(file);
 	frame->p = p + head;
 	frame->cap = cap;
 	frame->len = len < cap ? cap : len;
 	frame->ts = rd32(file, p) * NS_PER_S + rd32(file, p + 4) * (file->ns ? 1ull : 1000ull);
-	frame->offset = osp_input_offset(in) + head;
+	frame->offset = osp_input_offset(file->in) + head;
 	frame->link = file->link;
-	osp_input_take(in, head + (size_t)cap);
+	osp_input_take(file->in, head + (size_t)cap);
+}
+
+static int pcap_next(struct osp_capfile *file, struct osp_frame *frame)
+{
+	const uint8_t *p = osp_input_need(file->in, file->rec_len);
+	uint32_t cap;
+
+	if (!p)
+		return ended(file);
+	cap = rd32(file, p + 8);
+	if (cap > file->cap_max)
+		return damaged(file, "a packet of impossible length");
+	p = osp_input_need(file->in, file->rec_len + (size_t)cap);
+	if (!p)
+		return ended(file);
+	pcap_frame(file, p, cap, frame);
 	return 0;
 }
 
@@ -375,6 +382,29 @@ int osp_capfile_next(struct osp_capfile *file, struct osp_frame *frame)
 	if (!err)
 		file->packets++;
 	return err;
+}
+
+bool osp_capfile_more(struct osp_capfile *file, struct osp_frame *frame)
+{
+	const struct osp_input *in = file->in;
+	size_t left = osp_input_left(in);
+	const uint8_t *p = in->buf + in->at;
+	uint32_t cap;
+
+	if (file->end || left < 24)
+		return false;
+	if (file->ng) {
+		if ((rd32(file, p) != NG_EPB && rd32(file, p) != NG_SPB) ||
+		    left < rd32(file, p + 4))
+			return false;
+		return !osp_capfile_next(file, frame);
+	}
+	cap = rd32(file, p + 8);
+	if (cap > file->cap_max || left - file->rec_len < cap)
+		return false;
+	pcap_frame(file, p, cap, frame);
+	file->packets++;
+	return true;
 }
 
 const uint8_t *osp_capfile_peek(const struct osp_capfile *file, uint64_t offset, uint32_t n)

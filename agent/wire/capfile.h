@@ -9,6 +9,8 @@
 
 #include "agent/wire/frame.h"
 
+#include <stdbool.h>
+
 struct osp_capfile;
 
 /* Opens path ("-": standard input) and reads its header; logs its own errors. 0, -EPROTO if it is
@@ -20,6 +22,11 @@ int osp_capfile_open(struct osp_capfile **out, const char *path);
  * file is damaged or cut (logged, with the offset).
  */
 int osp_capfile_next(struct osp_capfile *file, struct osp_frame *frame);
+
+/* The next packet if its bytes are at hand and those of the ones before stay where they are. False:
+ * that can't be, or something else comes first; osp_capfile_next() tells.
+ */
+bool osp_capfile_more(struct osp_capfile *file, struct osp_frame *frame);
 
 /* Bytes of an earlier packet, by offset in the file; NULL: they are gone. */
 const uint8_t *osp_capfile_peek(const struct osp_capfile *file, uint64_t offset, uint32_t n);

@@ -881,9 +881,9 @@ static enum osp_decap_result result(enum layer l, const struct cur *cur)
 }
 
 /* What nearly all packets are: Ethernet, IPv4 without options and in one piece or IPv6 without
- * extensions, TCP, all headers captured. The same as below in one go; false: it has to go there.
+ * extensions, TCP, all headers captured. The same as peel() in one go.
  */
-static inline bool plain(const struct osp_frame *frame, struct osp_tcp_seg *seg)
+bool osp_decap_plain(const struct osp_frame *frame, struct osp_tcp_seg *seg)
 {
 	const uint8_t *p = frame->p + 14;
 	uint32_t cap = frame->cap - 14, head, n;
@@ -915,7 +915,11 @@ static inline bool plain(const struct osp_frame *frame, struct osp_tcp_seg *seg)
 	} else {
 		return false;
 	}
-	return take_tcp(seg, p + head, (cap < n ? cap : n) - head, n - head);
+	if (!take_tcp(seg, p + head, (cap < n ? cap : n) - head, n - head))
+		return false;
+	seg->ts = frame->ts;
+	seg->offset = frame->offset ? frame->offset + (uint64_t)(seg->data - frame->p) : 0;
+	return true;
 }
 
 /* All others, layer by layer. */
@@ -937,28 +941,24 @@ static __attribute__((noinline)) enum osp_decap_result peel(struct osp_decap *de
 	enum layer l = first_layer(frame->link);
 	int i;
 
+	seg->ts = frame->ts;
+	seg->offset = frame->offset;
 	seg->tag = 0;
 	for (i = 0; i < OSP_LAYERS_MAX && l < L_HELD && l != L_TCP; i++)
 		l = on[l](&cur);
 	if (l == L_TCP)
 		l = on_tcp(&cur);
 	dec->tunnelled += cur.tunnel;
+	if (l == L_TCP && seg->offset)
+		seg->offset += (uint64_t)(seg->data - frame->p);
 	return result(l, &cur);
 }
 
 enum osp_decap_result osp_decap(struct osp_decap *dec, const struct osp_frame *frame,
 				struct osp_tcp_seg *seg)
 {
-	enum osp_decap_result res = OSP_DECAP_TCP;
-
 	osp_frags_recycle(dec->frags);
-	seg->ts = frame->ts;
-	seg->offset = frame->offset;
-	if (!plain(frame, seg))
-		res = peel(dec, frame, seg);
-	if (res == OSP_DECAP_TCP && seg->offset)
-		seg->offset += (uint64_t)(seg->data - frame->p);
-	return res;
+	return osp_decap_plain(frame, seg) ? OSP_DECAP_TCP : peel(dec, frame, seg);
 }
 
 int osp_decap_new(struct osp_decap **out)

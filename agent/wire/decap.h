@@ -53,6 +53,10 @@ struct osp_decap;
 int osp_decap_new(struct osp_decap **out);
 enum osp_decap_result osp_decap(struct osp_decap *dec, const struct osp_frame *frame,
 				struct osp_tcp_seg *seg);
+/* The same for a frame in which only Ethernet, IP and TCP stand, in the plainest form; false: it may
+ * be anything. Such a segment lives as long as the frame's bytes.
+ */
+bool osp_decap_plain(const struct osp_frame *frame, struct osp_tcp_seg *seg);
 const struct osp_frag_stats *osp_decap_frag_stats(const struct osp_decap *dec);
 /* Fragments seen; of these, cut by the capture and thrown away. */
 uint64_t osp_decap_fragments(const struct osp_decap *dec);

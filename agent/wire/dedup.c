@@ -70,9 +70,15 @@ void osp_dedup_free(struct osp_dedup *dd)
 	osp_mem_free(dd);
 }
 
-/* Addresses, ports to window, urgent pointer and options (the checksum is at 16), lengths, payload. */
-static uint64_t hash(const struct osp_hash_key *key, const struct osp_tcp_seg *seg)
+static struct line *line_of(const struct osp_dedup *dd, uint64_t hash)
 {
+	return &dd->line[(hash >> 32) & (LINES - 1)];
+}
+
+/* Addresses, ports to window, urgent pointer and options (the checksum is at 16), lengths, payload. */
+uint64_t osp_dedup_hash(const struct osp_dedup *dd, const struct osp_tcp_seg *seg)
+{
+	const struct osp_hash_key *key = &dd->key;
 	const uint8_t *tcp = seg->tcp;
 	uint64_t h;
 
@@ -84,7 +90,9 @@ static uint64_t hash(const struct osp_hash_key *key, const struct osp_tcp_seg *s
 	/* Timestamps and their padding are 12. */
 	h = seg->tcp_n <= 36 ? osp_hash_last(h, tcp + 20, seg->tcp_n - 20, key->k[1]) :
 			       osp_hash_bytes(key, h, tcp + 20, seg->tcp_n - 20);
-	return seg->cap ? osp_hash_bytes(key, h, seg->data, seg->cap) : h;
+	h = seg->cap ? osp_hash_bytes(key, h, seg->data, seg->cap) : h;
+	__builtin_prefetch(line_of(dd, h), 1);
+	return h;
 }
 
 /* Whether two equal packets, apart ns between them, are one. */
@@ -99,12 +107,11 @@ static bool copy(const struct osp_tcp_seg *seg, uint32_t id, uint32_t other, uin
 	return apart <= COPY_BLIND_NS || (osp_tcp_option(seg, 8, &n) && n == 8);
 }
 
-bool osp_dedup_is_copy(struct osp_dedup *dd, const struct osp_tcp_seg *seg)
+bool osp_dedup_is_copy(struct osp_dedup *dd, const struct osp_tcp_seg *seg, uint64_t hash)
 {
-	uint64_t h = hash(&dd->key, seg), apart;
-	uint32_t id = seg->has_id ? seg->ip_id : NO_ID, tag = (uint32_t)h;
-	struct seen *line = dd->line[(h >> 32) & (LINES - 1)].seen, *old = line;
-	uint32_t i;
+	uint32_t id = seg->has_id ? seg->ip_id : NO_ID, tag = (uint32_t)hash, i;
+	struct seen *line = line_of(dd, hash)->seen, *old = line;
+	uint64_t apart;
 
 	for (i = 0; i < WAYS; i++) {
 		if (line[i].hash == tag && line[i].ts) {

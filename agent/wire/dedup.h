@@ -16,8 +16,10 @@ struct osp_dedup;
 /* 0 or -ENOMEM. */
 int osp_dedup_new(struct osp_dedup **out);
 
-/* Whether seg is a copy of one that was seen; if not it is remembered. */
-bool osp_dedup_is_copy(struct osp_dedup *dd, const struct osp_tcp_seg *seg);
+/* Of all that makes a packet another one. The table's line is on its way to the cache then. */
+uint64_t osp_dedup_hash(const struct osp_dedup *dd, const struct osp_tcp_seg *seg);
+/* Whether seg, of that hash, is a copy of one that was seen; if not it is remembered. */
+bool osp_dedup_is_copy(struct osp_dedup *dd, const struct osp_tcp_seg *seg, uint64_t hash);
 
 void osp_dedup_free(struct osp_dedup *dd);
 

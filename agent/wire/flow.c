@@ -38,15 +38,14 @@ void osp_flows_fini(struct osp_reasm *rs)
 	osp_mem_free(rs->bucket);
 }
 
-uint32_t osp_flow_hash(const struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side)
+/* Both ends by themselves, then what is the same whichever comes first. */
+uint32_t osp_flow_hash(const struct osp_reasm *rs, const struct osp_tcp_seg *seg)
 {
 	const struct osp_hash_key *k = &rs->hash_key;
-	const uint8_t *a = side ? seg->dst : seg->src, *b = side ? seg->src : seg->dst;
-	uint32_t ports = side ? (uint32_t)seg->dport << 16 | seg->sport :
-				(uint32_t)seg->sport << 16 | seg->dport;
-	uint64_t h = osp_hash_step(k->k[2], a, k->k[0]) ^ osp_hash_step(k->k[3], b, k->k[1]);
+	uint64_t a = osp_hash_step(k->k[2] + seg->sport, seg->src, k->k[0]);
+	uint64_t b = osp_hash_step(k->k[2] + seg->dport, seg->dst, k->k[0]);
 
-	return (uint32_t)osp_hash_fold(h ^ k->k[1], ports ^ k->k[2]);
+	return (uint32_t)osp_hash_fold((a + b) ^ k->k[1], (a ^ b) ^ k->k[3]);
 }
 
 static inline uint64_t differ16(const uint8_t a[16], const uint8_t b[16])

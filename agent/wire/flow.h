@@ -48,23 +48,14 @@ struct osp_wpast {
 };
 #define OSP_WPAST 8u
 
-/* What one endpoint sends. */
+/* What one endpoint sends. What each packet needs stands first. */
 struct osp_half_flow {
-	struct osp_wpiece *first, *last;	/* by sequence number, not overlapping */
 	uint64_t ack_ts;	/* when an acknowledgement first went beyond reach */
-	uint64_t fin_ts;
 	uint64_t out_ts;	/* latest of what was emitted */
 	uint32_t next;		/* the next byte to be emitted */
-	uint32_t isn;
 	uint32_t acked;		/* by the other endpoint, highest */
-	uint32_t excused;	/* nothing before it is waited for */
-	uint32_t fin, fin_ack;	/* position of FIN; what it acknowledged */
-	uint32_t arm_ack, arm_next;	/* acked when the soft, next when the hard timer was set */
-	uint32_t queued;	/* memory of the pieces */
 	uint32_t win;		/* last advertised window, as on the wire */
-	uint64_t tag;		/* of the first packet */
-	struct osp_wpast past[OSP_WPAST];
-	uint8_t past_at;
+	uint8_t past_at;	/* in the flow's past[] */
 	uint8_t scale;		/* of the window, RFC 7323 */
 	bool based;		/* next means something */
 	bool exact;		/* next was the stream's first byte when it was set */
@@ -76,6 +67,14 @@ struct osp_half_flow {
 	bool excuse;		/* excused means something */
 	bool has_fin, fin_out;
 	bool arm_hard;		/* ack_hard when the soft timer was set */
+	uint32_t isn;
+	uint32_t excused;	/* nothing before it is waited for */
+	uint32_t fin, fin_ack;	/* position of FIN; what it acknowledged */
+	uint32_t arm_ack, arm_next;	/* acked when the soft, next when the hard timer was set */
+	uint32_t queued;	/* memory of the pieces */
+	struct osp_wpiece *first, *last;	/* by sequence number, not overlapping */
+	uint64_t fin_ts;
+	uint64_t tag;		/* of the first packet */
 };
 
 struct osp_flow_key {
@@ -91,17 +90,14 @@ enum osp_flow_life {
 	OSP_FL_LIVES
 };
 
+/* Here, too: thousands of flows do not fit into the cache, see osp_reasm_expect(). */
 struct osp_flow {
 	struct osp_flow *hnext;
-	struct osp_list life, soft, hard;
 	struct osp_flow_key key;
 	uint32_t hash;
 	uint64_t id;		/* 0: not opened */
-	uint64_t first_ts, last_ts, life_ts;
-	uint64_t soft_due, hard_due;
-	struct osp_half_flow half[2];
+	uint64_t last_ts, life_ts;
 	uint32_t turn, retransmits;
-	uint64_t rst_ts;
 	uint8_t state;		/* enum osp_flow_life */
 	uint8_t local;		/* the half whose sender is the client, or passes for it */
 	uint8_t last_side;	/* who sent what was emitted last */
@@ -113,7 +109,13 @@ struct osp_flow {
 	bool copies;		/* some packets came several times */
 	bool v6;
 	bool calm;		/* open, nothing waits, nothing is missing, no end in sight */
+	struct osp_half_flow half[2];
+	struct osp_list life, soft, hard;
+	uint64_t first_ts, rst_ts;
+	uint64_t soft_due, hard_due;
+	struct osp_wpast past[2][OSP_WPAST];
 };
+#define OSP_FLOW_HOT offsetof(struct osp_flow, half[1].isn)
 
 struct osp_reasm {
 	struct osp_reasm_conf conf;
@@ -140,9 +142,9 @@ static inline void osp_wcount(struct osp_reasm *rs, enum osp_st id, uint64_t n)
 
 int osp_flows_init(struct osp_reasm *rs);
 void osp_flows_fini(struct osp_reasm *rs);
-/* Of a segment that half `side` sends, which is all these need to know: no key is made to look up. */
-uint32_t osp_flow_hash(const struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side);
-/* The flow it belongs to; NULL: none. */
+/* Of addresses and ports, the same both ways. */
+uint32_t osp_flow_hash(const struct osp_reasm *rs, const struct osp_tcp_seg *seg);
+/* The flow a segment belongs to that half `side` sends; NULL: none. */
 struct osp_flow *osp_flow_find(struct osp_reasm *rs, const struct osp_tcp_seg *seg, int side,
 			       uint32_t hash);
 /* A new flow for it; the oldest of the least use makes room. NULL: no memory. */

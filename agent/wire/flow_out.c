@@ -149,10 +149,10 @@ static void emit_data(struct osp_reasm *rs, struct osp_flow *flow, int side, str
 	emit(rs, &ev->h, cap ? OSP_EV_DATA : OSP_EV_GAP, (uint32_t)sizeof(*ev) + cap, ts);
 }
 
-static void remember(struct osp_half_flow *half, uint32_t seq, uint32_t n, uint64_t offset)
+static void remember(struct osp_flow *flow, int side, uint32_t seq, uint32_t n, uint64_t offset)
 {
 	if (offset)
-		half->past[half->past_at++ % OSP_WPAST] =
+		flow->past[side][flow->half[side].past_at++ % OSP_WPAST] =
 			(struct osp_wpast){ .offset = offset, .seq = seq, .n = n };
 }
 
@@ -180,7 +180,7 @@ void osp_flow_data(struct osp_reasm *rs, struct osp_flow *flow, int side,
 	uint32_t at = 0, n, cap;
 
 	osp_flow_open(rs, flow);
-	remember(&flow->half[side], seg->seq, seg->cap, seg->offset);
+	remember(flow, side, seg->seq, seg->cap, seg->offset);
 	while (at < seg->len) {
 		n = seg->len - at < DATA_MAX ? seg->len - at : DATA_MAX;
 		cap = seg->cap <= at ? 0 : seg->cap - at < n ? seg->cap - at : n;
@@ -205,7 +205,7 @@ void osp_flow_next(struct osp_reasm *rs, struct osp_flow *flow, int side,
 		return;
 	}
 	ev = rs->out;
-	remember(half, seg->seq, seg->cap, seg->offset);
+	remember(flow, side, seg->seq, seg->cap, seg->offset);
 	fill_data(flow, side, ev, seg->len, seg->len, OSP_CAUSE_NONE);
 	ev->h = (struct osp_ev_hdr){ .len = (uint32_t)sizeof(*ev) + seg->len, .abi = OSP_EV_ABI,
 				     .kind = OSP_EV_DATA, .ts_ns = in_order(half, seg->ts) };
@@ -224,7 +224,7 @@ static void deliver(struct osp_reasm *rs, struct osp_flow *flow, int side)
 	struct osp_wpiece *pc = osp_piece_pop(half);
 
 	osp_flow_open(rs, flow);
-	remember(half, pc->seq, pc->cap, pc->offset);
+	remember(flow, side, pc->seq, pc->cap, pc->offset);
 	emit_data(rs, flow, side, &pc->ev, pc->len, pc->cap, pc->ack, pc->ts);
 	osp_piece_free(rs, half, pc);
 }

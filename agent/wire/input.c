@@ -122,11 +122,6 @@ const uint8_t *osp_input_more(struct osp_input *win, size_t n)
 	return win->have >= n ? win->buf : NULL;
 }
 
-size_t osp_input_left(const struct osp_input *win)
-{
-	return win->have - win->at;
-}
-
 int osp_input_skip(struct osp_input *win, uint64_t n)
 {
 	struct input *in = (struct input *)win;

@@ -28,7 +28,7 @@ static inline const uint8_t *osp_input_need(struct osp_input *in, size_t n);
 /* The same where they have not been read yet. */
 const uint8_t *osp_input_more(struct osp_input *in, size_t n);
 /* Bytes that are there when osp_input_need() said NULL. */
-size_t osp_input_left(const struct osp_input *in);
+static inline size_t osp_input_left(const struct osp_input *in);
 /* Steps over n bytes that need() has shown. */
 static inline void osp_input_take(struct osp_input *in, size_t n);
 /* Steps over n bytes, seen or not. 0, or -ENODATA: the stream ends before. */
@@ -48,6 +48,11 @@ void osp_input_close(struct osp_input *in);
 static inline const uint8_t *osp_input_need(struct osp_input *in, size_t n)
 {
 	return in->have - in->at >= n ? in->buf + in->at : osp_input_more(in, n);
+}
+
+static inline size_t osp_input_left(const struct osp_input *in)
+{
+	return in->have - in->at;
 }
 
 static inline void osp_input_take(struct osp_input *in, size_t n)

@@ -70,14 +70,14 @@ static void settle_if_whole(struct osp_reasm *rs, struct osp_flow *flow)
 /* ---- payload --------------------------------------------------------------------------------- */
 
 /* Compares bytes [seq, seq + n) that came again with what went by, as far as it can be had. */
-static bool same_as_before(struct osp_reasm *rs, const struct osp_half_flow *half, uint32_t seq,
-			   const uint8_t *p, uint32_t n)
+static bool same_as_before(struct osp_reasm *rs, const struct osp_flow *flow, int side,
+			   uint32_t seq, const uint8_t *p, uint32_t n)
 {
 	uint32_t i, from, to;
 	const uint8_t *old;
 
 	for (i = 0; i < OSP_WPAST; i++) {
-		const struct osp_wpast *past = &half->past[i];
+		const struct osp_wpast *past = &flow->past[side][i];
 
 		from = osp_seq_after(past->seq, seq) ? past->seq : seq;
 		to = osp_seq_after(past->seq + past->n, seq + n) ? seq + n : past->seq + past->n;
@@ -186,13 +186,13 @@ static void queue(struct osp_reasm *rs, struct osp_half_flow *half, struct part 
 }
 
 /* Takes off what stands before next. */
-static void cut_old(struct osp_reasm *rs, struct osp_half_flow *half, struct part *part)
+static void cut_old(struct osp_reasm *rs, const struct osp_flow *flow, int side, struct part *part)
 {
-	uint32_t n = half->next - part->seq;
+	uint32_t n = flow->half[side].next - part->seq;
 
 	n = n < part->len ? n : part->len;
 	part->again = true;
-	if (!same_as_before(rs, half, part->seq, part->p, n < part->cap ? n : part->cap))
+	if (!same_as_before(rs, flow, side, part->seq, part->p, n < part->cap ? n : part->cap))
 		part->conflict = true;
 	osp_wcount(rs, OSP_ST_WIRE_RETRANSMITTED, n);
 	cut_front(part, n);
@@ -223,7 +223,7 @@ static void payload(struct osp_reasm *rs, struct osp_flow *flow, int side, uint3
 		if (!flow->settled && !half->exact && half->next - seq <= JOIN_BACK)
 			half->next = seq;
 		else
-			cut_old(rs, half, &part);
+			cut_old(rs, flow, side, &part);
 	}
 	if (part.len && flow->settled && !half->first && part.seq == half->next && !part.syn &&
 	    osp_flow_covered(flow, side, seg->ack)) {
@@ -752,10 +752,26 @@ static void take_expected(struct osp_reasm *rs, struct osp_flow *flow, int side,
 		osp_flow_next(rs, flow, side, seg);
 }
 
-void osp_reasm_segment(struct osp_reasm *rs, const struct osp_tcp_seg *seg, bool copy)
+uint32_t osp_reasm_hash(const struct osp_reasm *rs, const struct osp_tcp_seg *seg)
+{
+	uint32_t hash = osp_flow_hash(rs, seg);
+
+	__builtin_prefetch(&rs->bucket[hash & rs->mask]);
+	return hash;
+}
+
+void osp_reasm_expect(const struct osp_reasm *rs, uint32_t hash)
+{
+	const char *flow = (const char *)rs->bucket[hash & rs->mask];
+	size_t i;
+
+	for (i = 0; flow && i < OSP_FLOW_HOT; i += 64)
+		__builtin_prefetch(flow + i, 1);
+}
+
+void osp_reasm_segment(struct osp_reasm *rs, const struct osp_tcp_seg *seg, uint32_t hash, bool copy)
 {
 	int side = side_of(seg);
-	uint32_t hash = osp_flow_hash(rs, seg, side);
 	struct osp_flow *flow = osp_flow_find(rs, seg, side, hash);
 	bool calm;
 

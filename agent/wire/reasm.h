@@ -35,8 +35,12 @@ struct osp_reasm;
 int osp_reasm_new(struct osp_reasm **out, const struct osp_reasm_conf *conf,
 		  const struct osp_reasm_io *io);
 
-/* Takes a segment; copy: it is one that was seen (osp_dedup_is_copy). */
-void osp_reasm_segment(struct osp_reasm *rs, const struct osp_tcp_seg *seg, bool copy);
+/* Of its addresses and ports, the same both ways. The table's place is on its way to the cache then. */
+uint32_t osp_reasm_hash(const struct osp_reasm *rs, const struct osp_tcp_seg *seg);
+/* A segment of that hash comes soon: so is what stands there. */
+void osp_reasm_expect(const struct osp_reasm *rs, uint32_t hash);
+/* Takes a segment of that hash; copy: it is one that was seen (osp_dedup_is_copy). */
+void osp_reasm_segment(struct osp_reasm *rs, const struct osp_tcp_seg *seg, uint32_t hash, bool copy);
 
 /* Capture time will come to ts with the next packet: flows that idled too long end first. */
 void osp_reasm_idle(struct osp_reasm *rs, uint64_t ts);

@@ -21,12 +21,25 @@
 
 /* Packets per poll: the caller looks at signals and sinks between polls. */
 #define WIRE_BATCH 2048
+/* Packets of a file that are looked at before they are taken: what each needs of tables that are
+ * larger than the cache is fetched meanwhile. SOON: how long before, in packets, its flow is.
+ */
+#define AHEAD 16u
+#define SOON 4u
 #define TICK_NS 100000000ull
 /* Live: packets lie in the kernel's ring for a while, so the clock stays behind them. */
 #define LAG_NS 200000000ull
 #define LOST_NS 1000000000ull
 
 _Static_assert(OSP_VANTAGE_WIRE == 2, "record/json.c knows the number, too");
+
+struct ahead {
+	struct osp_frame frame;
+	struct osp_tcp_seg seg;	/* plain only */
+	uint64_t copy_hash;
+	uint32_t flow_hash;
+	bool plain;
+};
 
 struct wire {
 	struct osp_source src;
@@ -46,6 +59,8 @@ struct wire {
 	int end;			/* what poll returns from now on; 0: goes on */
 	uint64_t stop_at;		/* live: wall clock when it was told to stop; 0: was not */
 	bool flushed;
+	uint32_t ahead_n, ahead_at;	/* looked at; of those taken */
+	struct ahead ahead[AHEAD];
 	char boot_id[40];
 	struct utsname uts;
 };
@@ -126,18 +141,44 @@ static bool wanted(const struct wire *wire, const struct osp_tcp_seg *seg)
 	       any[OSP_FILTER_CIDR] <= hit[OSP_FILTER_CIDR];
 }
 
+static bool chosen(const struct wire *wire, const struct osp_tcp_seg *seg)
+{
+	return !wire->filter || !wire->filter->n || wanted(wire, seg);
+}
+
+static void take_chosen(struct wire *wire, const struct osp_tcp_seg *seg, uint64_t copy_hash,
+			uint32_t flow_hash)
+{
+	bool copy = osp_dedup_is_copy(wire->dedup, seg, copy_hash);
+
+	osp_count(&wire->led, OSP_ST_WIRE_COPIES, copy);
+	osp_reasm_segment(wire->reasm, seg, flow_hash, copy);
+}
+
 static void take_segment(struct wire *wire, const struct osp_tcp_seg *seg)
 {
-	bool copy;
-
 	osp_count(&wire->led, OSP_ST_WIRE_SEGMENTS, 1);
-	if (wire->filter && wire->filter->n && !wanted(wire, seg)) {
+	if (chosen(wire, seg))
+		take_chosen(wire, seg, osp_dedup_hash(wire->dedup, seg),
+			    osp_reasm_hash(wire->reasm, seg));
+	else
 		osp_count(&wire->led, OSP_ST_WIRE_FILTERED, 1);
-		return;
+}
+
+/* What a packet means before anybody looks into it. */
+static void count_frame(struct wire *wire, const struct osp_frame *frame)
+{
+	osp_count(&wire->led, OSP_ST_WIRE_PACKETS, 1);
+	osp_count(&wire->led, OSP_ST_WIRE_BYTES, frame->cap);
+	if (frame->ts > wire->now)
+		wire->now = frame->ts;
+	if (wire->now >= wire->tick_at) {
+		/* Before the tracker's own timers see the time. */
+		osp_reasm_idle(wire->reasm, wire->now);
+		emit_tick(wire);
 	}
-	copy = osp_dedup_is_copy(wire->dedup, seg);
-	osp_count(&wire->led, OSP_ST_WIRE_COPIES, copy);
-	osp_reasm_segment(wire->reasm, seg, copy);
+	if (wire->now >= wire->lost_at)
+		emit_lost(wire);
 }
 
 static void take_frame(struct wire *wire, const struct osp_frame *frame)
@@ -150,17 +191,7 @@ static void take_frame(struct wire *wire, const struct osp_frame *frame)
 	enum osp_decap_result what;
 	struct osp_tcp_seg seg;
 
-	osp_count(&wire->led, OSP_ST_WIRE_PACKETS, 1);
-	osp_count(&wire->led, OSP_ST_WIRE_BYTES, frame->cap);
-	if (frame->ts > wire->now)
-		wire->now = frame->ts;
-	if (wire->now >= wire->tick_at) {
-		/* Before the tracker's own timers see the time. */
-		osp_reasm_idle(wire->reasm, wire->now);
-		emit_tick(wire);
-	}
-	if (wire->now >= wire->lost_at)
-		emit_lost(wire);
+	count_frame(wire, frame);
 	what = osp_decap(wire->decap, frame, &seg);
 	if (what == OSP_DECAP_TCP)
 		take_segment(wire, &seg);
@@ -169,10 +200,61 @@ static void take_frame(struct wire *wire, const struct osp_frame *frame)
 	osp_reasm_time(wire->reasm, frame->ts);
 }
 
-static int next_frame(struct wire *wire, struct osp_frame *frame)
+/* ---- looking ahead --------------------------------------------------------------------------- */
+
+/* Only at what leaves no trace: anything but plain packets waits for its turn untouched. */
+static void look_ahead(struct wire *wire)
 {
-	return wire->file ? osp_capfile_next(wire->file, frame) :
-			    osp_live_next(wire->live, frame);
+	struct ahead *a = wire->ahead;
+	uint32_t n = 0, i;
+
+	for (; n < AHEAD && osp_capfile_more(wire->file, &a->frame); n++, a++) {
+		a->plain = osp_decap_plain(&a->frame, &a->seg) && chosen(wire, &a->seg);
+		if (!a->plain)
+			continue;
+		a->copy_hash = osp_dedup_hash(wire->dedup, &a->seg);
+		a->flow_hash = osp_reasm_hash(wire->reasm, &a->seg);
+	}
+	for (i = 0; i < n && i < SOON; i++)
+		osp_reasm_expect(wire->reasm, wire->ahead[i].flow_hash);
+	wire->ahead_n = n;
+	wire->ahead_at = 0;
+}
+
+static void take_ahead(struct wire *wire)
+{
+	struct ahead *a = &wire->ahead[wire->ahead_at++];
+
+	if (wire->ahead_at + SOON <= wire->ahead_n)
+		osp_reasm_expect(wire->reasm, a[SOON].flow_hash);
+	if (!a->plain) {
+		take_frame(wire, &a->frame);
+		return;
+	}
+	count_frame(wire, &a->frame);
+	osp_count(&wire->led, OSP_ST_WIRE_SEGMENTS, 1);
+	take_chosen(wire, &a->seg, a->copy_hash, a->flow_hash);
+	osp_reasm_time(wire->reasm, a->frame.ts);
+}
+
+/* Takes a packet: 0, or -errno as osp_capfile_next() and osp_live_next() have it. */
+static int take_next(struct wire *wire)
+{
+	struct osp_frame frame;
+	int err;
+
+	if (wire->file && wire->ahead_at == wire->ahead_n)
+		look_ahead(wire);
+	if (wire->ahead_at < wire->ahead_n) {
+		take_ahead(wire);
+		return 0;
+	}
+	err = wire->file ? osp_capfile_next(wire->file, &frame) : osp_live_next(wire->live, &frame);
+	if (!err && wire->stop_at && frame.ts > wire->stop_at)
+		err = -ENODATA;
+	if (!err)
+		take_frame(wire, &frame);
+	return err;
 }
 
 static uint64_t wall_ns(void)
@@ -211,7 +293,6 @@ static void finish(struct wire *wire)
 static int wire_poll(struct osp_source *src, osp_ev_fn fn, void *ctx)
 {
 	struct wire *wire = (struct wire *)src;
-	struct osp_frame frame;
 	int n, err = 0;
 
 	wire->fn = fn;
@@ -219,15 +300,11 @@ static int wire_poll(struct osp_source *src, osp_ev_fn fn, void *ctx)
 	wire->err = 0;
 	wire->out = 0;
 	for (n = 0; n < WIRE_BATCH && !wire->err && !wire->end; n++) {
-		err = next_frame(wire, &frame);
+		err = take_next(wire);
 		if (err == -EAGAIN)
 			break;
 		if (err)
 			wire->end = err;
-		else if (wire->stop_at && frame.ts > wire->stop_at)
-			wire->end = -ENODATA;
-		else
-			take_frame(wire, &frame);
 	}
 	if (err == -EAGAIN && !wire->end && !wire->err)
 		idle(wire);
