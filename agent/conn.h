@@ -36,8 +36,8 @@ struct osp_unix_names {
 struct osp_conn {
 	struct osp_tracker *trk;
 	struct osp_conn *hnext;
+	uint64_t id;		/* beside hnext: a look-up needs one line of the cache */
 	struct osp_list lru, wait, heavy, interval;
-	uint64_t id;
 	uint64_t opened;	/* event time: of the OPEN, else of the first event */
 	uint64_t seen;		/* event time of the latest event (tracker's clock) */
 	uint64_t wait_due, interval_due;
