@@ -77,7 +77,7 @@ void osp_flow_open(struct osp_reasm *rs, struct osp_flow *flow)
 }
 
 /* All of a DATA or GAP but its length. */
-static void fill_data(struct osp_flow *flow, int side, struct osp_ev_data *ev, uint32_t bytes,
+static inline void fill_data(struct osp_flow *flow, int side, struct osp_ev_data *ev, uint32_t bytes,
 		      uint32_t cap, int cause)
 {
 	bool lost = cause == OSP_CAUSE_WIRE_LOSS;

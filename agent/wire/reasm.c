@@ -515,12 +515,10 @@ void osp_reasm_idle(struct osp_reasm *rs, uint64_t ts)
 	expire(rs, OSP_FL_TOMB, TOMB_NS);
 }
 
-void osp_reasm_time(struct osp_reasm *rs, uint64_t ts)
+static __attribute__((noinline)) void give_up_late(struct osp_reasm *rs)
 {
 	struct osp_flow *flow;
 
-	if (ts > rs->now)
-		rs->now = ts;
 	if (rs->held > rs->conf.hold_total)
 		spare_memory(rs);
 	if (rs->now < rs->check_at)
@@ -538,6 +536,14 @@ void osp_reasm_time(struct osp_reasm *rs, uint64_t ts)
 			break;
 		hard_over(rs, flow);
 	}
+}
+
+void osp_reasm_time(struct osp_reasm *rs, uint64_t ts)
+{
+	if (ts > rs->now)
+		rs->now = ts;
+	if (rs->now >= rs->check_at || rs->held > rs->conf.hold_total)
+		give_up_late(rs);
 }
 
 /* ---- SYN ------------------------------------------------------------------------------------- */
@@ -723,6 +729,14 @@ static inline int side_of(const struct osp_tcp_seg *seg)
 	return a != b ? a > b : seg->sport > seg->dport;
 }
 
+static inline void note_packet(struct osp_reasm *rs, struct osp_flow *flow,
+			       const struct osp_tcp_seg *seg)
+{
+	flow->v6 = seg->v6;
+	flow->last_ts = seg->ts > flow->last_ts ? seg->ts : flow->last_ts;
+	osp_flow_touch(rs, flow);
+}
+
 /* What comes next in a flow that is calm, or only acknowledges: nearly all packets. What the rest of
  * this file would make of these, it comes to: where half stands moves on, and there is an event.
  */
@@ -733,7 +747,7 @@ static inline bool expected(const struct osp_flow *flow, int side, const struct 
 	       (seg->flags & (OSP_TCP_SYN | OSP_TCP_FIN | OSP_TCP_RST | OSP_TCP_ACK)) == OSP_TCP_ACK;
 }
 
-static void take_expected(struct osp_reasm *rs, struct osp_flow *flow, int side,
+static inline void take_expected(struct osp_reasm *rs, struct osp_flow *flow, int side,
 			  const struct osp_tcp_seg *seg)
 {
 	struct osp_half_flow *other = &flow->half[!side];
@@ -769,15 +783,11 @@ void osp_reasm_expect(const struct osp_reasm *rs, uint32_t hash)
 		__builtin_prefetch(flow + i, 1);
 }
 
-void osp_reasm_segment(struct osp_reasm *rs, const struct osp_tcp_seg *seg, uint32_t hash, bool copy)
+/* Any other, and copies; flow: what was found by addresses and ports. */
+static __attribute__((noinline)) void take_any(struct osp_reasm *rs, struct osp_flow *flow, int side,
+					       const struct osp_tcp_seg *seg, uint32_t hash,
+					       bool copy)
 {
-	int side = side_of(seg);
-	struct osp_flow *flow = osp_flow_find(rs, seg, side, hash);
-	bool calm;
-
-	/* Timers are set from here on, but run only after this (osp_reasm_time). */
-	if (seg->ts > rs->now)
-		rs->now = seg->ts;
 	if (copy) {
 		if (flow && seg->len)
 			flow->copies = true;
@@ -790,18 +800,10 @@ void osp_reasm_segment(struct osp_reasm *rs, const struct osp_tcp_seg *seg, uint
 			end_if_done(rs, flow);
 		return;
 	}
-	calm = flow && expected(flow, side, seg);
-	if (!calm)
-		flow = right_flow(rs, flow, seg, side, hash);
+	flow = right_flow(rs, flow, seg, side, hash);
 	if (!flow)
 		return;
-	flow->v6 = seg->v6;
-	flow->last_ts = seg->ts > flow->last_ts ? seg->ts : flow->last_ts;
-	osp_flow_touch(rs, flow);
-	if (calm) {
-		take_expected(rs, flow, side, seg);
-		return;
-	}
+	note_packet(rs, flow, seg);
 	if (!flow->half[side].tagged) {
 		flow->half[side].tagged = true;
 		flow->half[side].tag = seg->tag;
@@ -812,6 +814,22 @@ void osp_reasm_segment(struct osp_reasm *rs, const struct osp_tcp_seg *seg, uint
 		on_segment(rs, flow, side, seg);
 	osp_flow_pump(rs, flow);
 	end_if_done(rs, flow);
+}
+
+void osp_reasm_segment(struct osp_reasm *rs, const struct osp_tcp_seg *seg, uint32_t hash, bool copy)
+{
+	int side = side_of(seg);
+	struct osp_flow *flow = osp_flow_find(rs, seg, side, hash);
+
+	/* Timers are set from here on, but run only after this (osp_reasm_time). */
+	if (seg->ts > rs->now)
+		rs->now = seg->ts;
+	if (copy || !flow || !expected(flow, side, seg)) {
+		take_any(rs, flow, side, seg, hash, copy);
+		return;
+	}
+	note_packet(rs, flow, seg);
+	take_expected(rs, flow, side, seg);
 }
 
 void osp_reasm_flush(struct osp_reasm *rs)
