@@ -211,7 +211,7 @@ static int take_event(void *ctx, const struct osp_ev_hdr *ev)
 	if (ag->conf->duration_ns &&
 	    osp_shards_now(ag->shards) - ag->first_ns >= ag->conf->duration_ns)
 		ag->stop = true;
-	if (osp_shards_enough(ag->shards))
+	if (ag->conf->count && osp_shards_enough(ag->shards))
 		ag->stop = true;
 	/* What was in the source when we were told to stop is taken, all of it. */
 	return ag->stop && !ag->finishing ? -ECANCELED : 0;

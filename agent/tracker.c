@@ -19,7 +19,8 @@ static void set_wait(struct osp_conn *conn)
 	bool wait = conn->strm[OSP_TX].piece || conn->strm[OSP_RX].piece || conn->reset;
 
 	if (!wait) {
-		osp_list_del(&conn->wait);
+		if (!osp_list_empty(&conn->wait))
+			osp_list_del(&conn->wait);
 	} else if (osp_list_empty(&conn->wait)) {
 		conn->wait_due = trk->now + trk->conf.reorder_ns;
 		osp_list_add_tail(&trk->wait, &conn->wait);
@@ -53,6 +54,8 @@ static void check_eof(struct osp_conn *conn)
 	struct osp_strm *strm;
 	int dir;
 
+	if (conn->strm[OSP_TX].eof == OSP_POS_NONE && conn->strm[OSP_RX].eof == OSP_POS_NONE)
+		return;
 	for (dir = 0; dir < OSP_DIRS; dir++) {
 		strm = &conn->strm[dir];
 		if (strm->eof == OSP_POS_NONE || strm->next < strm->eof || strm->eof_done)
@@ -523,20 +526,12 @@ static void on_close(struct osp_tracker *trk, const struct osp_ev_close *ev)
 	finish_conn(conn, conn->reset ? OSP_CE_RESET : how, ev);
 }
 
-int osp_tracker_event(void *ctx, const struct osp_ev_hdr *ev)
+static __attribute__((noinline)) void on_control(struct osp_tracker *trk,
+						 const struct osp_ev_hdr *ev)
 {
-	struct osp_tracker *trk = ctx;
-	bool data = ev->kind == OSP_EV_DATA || ev->kind == OSP_EV_GAP;
-
-	osp_trk_count(trk, data ? OSP_ST_IN_DATA : OSP_ST_IN_CTL, 1);
-	advance(trk, ev->ts_ns);
 	switch (ev->kind) {
 	case OSP_EV_OPEN:
 		on_open(trk, (const struct osp_ev_open *)ev);
-		break;
-	case OSP_EV_DATA:
-	case OSP_EV_GAP:
-		on_data(trk, (const struct osp_ev_data *)ev);
 		break;
 	case OSP_EV_SHUT:
 		on_shut(trk, (const struct osp_ev_shut *)ev);
@@ -561,6 +556,19 @@ int osp_tracker_event(void *ctx, const struct osp_ev_hdr *ev)
 	default:
 		osp_trk_count(trk, OSP_ST_IN_BAD, 1);
 	}
+}
+
+int osp_tracker_event(void *ctx, const struct osp_ev_hdr *ev)
+{
+	struct osp_tracker *trk = ctx;
+	bool data = ev->kind == OSP_EV_DATA || ev->kind == OSP_EV_GAP;
+
+	osp_trk_count(trk, data ? OSP_ST_IN_DATA : OSP_ST_IN_CTL, 1);
+	advance(trk, ev->ts_ns);
+	if (data)
+		on_data(trk, (const struct osp_ev_data *)ev);
+	else
+		on_control(trk, ev);
 	return 0;
 }
 
