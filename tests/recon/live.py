@@ -330,8 +330,8 @@ def explained(tap, run):
 
 
 def loss(tap, lab, server):
-	"""The mirror loses every fiftieth packet, by chance: heads, bodies, ends, whole connections."""
-	lab.mirror(keep="numgen random mod 1000 < 980")
+	"""The mirror loses every twenty-fifth packet, by chance: heads, bodies, ends, whole connections."""
+	lab.mirror(keep="numgen random mod 1000 < 960")
 	run = Run(lab, "loss")
 	run.wrk(f"http://{SRV}:{PORT}", "/loss/w", FEW, conns=16)
 	run.wrk(f"http://{SRV}:{PORT}", "/loss/x", FEW // 2, conns=16, close=True)
