@@ -90,14 +90,20 @@ static void *put_array(struct dest *d, const void *from, size_t n)
 	return p;
 }
 
+/* to is a copy of from already. */
 static inline void put_slice(struct dest *d, struct osp_slice *to, const struct osp_slice *from)
 {
-	char *p = from->p ? take(d, from->n) : NULL;
+	char *p;
 
+	if (!from->p) {
+		if (from->n)
+			to->n = 0;
+		return;
+	}
+	p = take(d, from->n);
 	if (p)
 		osp_copy_short(p, from->p, from->n);
 	to->p = p;
-	to->n = from->p ? from->n : 0;
 }
 
 /* Most strings of a record are not there, and they stand together: four at a look. */
@@ -149,7 +155,7 @@ static void put_counters(struct dest *d, struct osp_rec_ledger *to,
 	to->counter_n = to->counter ? from->counter_n : 0;
 }
 
-/* Where the copy goes is in nobody's cache: it is written only, what is looked at is the original. */
+/* Where the copy goes is in no cache: it is written only, what is looked at is the original. */
 size_t osp_record_put(void *mem, size_t cap, const struct osp_record *rec)
 {
 	struct osp_record *out = mem;
