@@ -331,6 +331,26 @@ static bool ahead(const struct osp_conn *conn, int dir, uint64_t after)
 	       conn->mode != OSP_CM_OPAQUE && conn->mode != OSP_CM_SHED;
 }
 
+/* Turns are counted where hooks run, and a thread that receives can be quicker to its hook than the one
+ * that sent: then the response has a turn before its request's. after tells better: what had been sent
+ * by then was sent before, and the response comes in a turn behind that.
+ */
+static void mend_turn(const struct osp_conn *conn, int dir, uint64_t after, struct osp_seg *seg)
+{
+	const struct osp_strm *asked = &conn->strm[!dir];
+	uint32_t turn = 0;
+
+	if (!after || !seg->turn || asked->next < after || asked->turn < seg->turn ||
+	    conn->mode != OSP_CM_PARSER || dir == req_dir(conn))
+		return;
+	if (asked->next == after)
+		turn = asked->turn;
+	else
+		turn = osp_pair_asked(&conn->pair, after);
+	if (turn >= seg->turn)
+		seg->turn = turn + 1;
+}
+
 /* Waited in vain: requests are missing, and the response may be to one of them. */
 static void no_more_waiting(struct osp_conn *conn, int dir, struct osp_piece *pc)
 {
@@ -392,6 +412,7 @@ static void pump_dir(struct osp_conn *conn, int dir, uint64_t until)
 		}
 		if (ahead(conn, dir, pc->after) && pc->arrival > until)
 			break;
+		mend_turn(conn, dir, pc->after, &pc->seg);
 		no_more_waiting(conn, dir, pc);
 		pass_piece(conn, dir);
 	}
@@ -576,8 +597,7 @@ static void find_base(struct osp_strm *strm, const struct osp_ev_data *ev)
 		strm->base = strm->next = pos;
 }
 
-static void place_data(struct osp_conn *conn, const struct osp_ev_data *ev,
-		       const struct osp_seg *seg)
+static void place_data(struct osp_conn *conn, const struct osp_ev_data *ev, struct osp_seg *seg)
 {
 	int dir = ev->dir;
 	struct osp_strm *strm = &conn->strm[dir];
@@ -608,6 +628,7 @@ static void place_data(struct osp_conn *conn, const struct osp_ev_data *ev,
 		part.after = osp_strm_place(&conn->strm[!dir], ev->other, 0);
 	if (!strm->piece && !blocked(conn, dir) && !ahead(conn, dir, part.after) &&
 	    (part.pos == strm->next || before >= part.pos - strm->next)) {
+		mend_turn(conn, dir, part.after, seg);
 		if (part.pos != strm->next)
 			osp_feed_hole(conn, dir, part.pos, part.lost, part.filtered, false, seg);
 		pass_data(conn, dir, part.p, part.cap, seg);
@@ -621,13 +642,14 @@ static void place_data(struct osp_conn *conn, const struct osp_ev_data *ev,
 }
 
 /* Whether the event is all bytes, and they come next: nothing is missing before them, nothing waits
- * in either direction, nor have they to wait for the other one to come as far as they know.
+ * in either direction, nor have they to wait for the other one to come as far as they know, whose turn
+ * is over.
  */
 static inline bool comes_next(const struct osp_conn *conn, const struct osp_ev_data *ev)
 {
 	const struct osp_strm *strm = &conn->strm[ev->dir], *other = &conn->strm[!ev->dir];
 
-	return strm->based && ev->seq == (uint32_t)strm->next && !(ev->lost | ev->filtered) &&
+	return strm->based && ev->seq == (uint32_t)strm->next && ev->turn > other->turn && !(ev->lost | ev->filtered) &&
 	       ev->h.kind == OSP_EV_DATA && ev->cap == ev->bytes && !strm->piece && !other->piece &&
 	       (!(ev->flags & OSP_DF_OTHER) || (int32_t)(ev->other - (uint32_t)other->next) <= 0);
 }

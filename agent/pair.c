@@ -257,6 +257,15 @@ bool osp_pair_unasked(const struct osp_pair *pair, uint32_t turn)
 	return turn == 1 && !pair->turn[OSP_REQ] && !pair->joined && !pair->lost;
 }
 
+uint32_t osp_pair_asked(const struct osp_pair *pair, uint64_t pos)
+{
+	const struct osp_txn *txn = osp_pair_unanswered((struct osp_pair *)pair, NULL);
+
+	if (!txn || !txn->half[OSP_REQ].done || txn->half[OSP_REQ].end > pos)
+		return 0;
+	return txn->half[OSP_REQ].turn1;
+}
+
 struct osp_txn *osp_pair_response(struct osp_pair *pair, uint32_t turn)
 {
 	struct osp_txn *txn;

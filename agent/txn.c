@@ -102,7 +102,8 @@ static void rec_timing(struct osp_txn *txn, struct osp_record *rec)
 	const struct osp_half *req = &txn->half[OSP_REQ], *res = &txn->half[OSP_RES];
 	uint64_t last;
 
-	if (!req->there)
+	/* Where the thread that received was quicker to its hook, only the order is known. */
+	if (!req->there || (res->there && res->ts0 < req->ts0))
 		return;
 	if (res->there) {
 		rec->has_timing |= 1;

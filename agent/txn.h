@@ -154,6 +154,10 @@ struct osp_txn *osp_pair_response(struct osp_pair *pair, uint32_t turn);
  * the request, but there was none. To be asked before osp_pair_response().
  */
 bool osp_pair_unasked(const struct osp_pair *pair, uint32_t turn);
+/* The turn in which the first request without a response ended, if that was before position pos of its
+ * direction; else 0.
+ */
+uint32_t osp_pair_asked(const struct osp_pair *pair, uint64_t pos);
 
 /* Messages of that kind may be gone: bytes were lost in turns lo to hi. between: after the end of a
  * message, not within one, and the turns are certain.

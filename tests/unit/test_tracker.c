@@ -699,6 +699,49 @@ static void test_late_request(struct rig *rig)
 	ok(rig_sums(rig), "sums");
 }
 
+/* The same where the response's hook ran first, and so has the earlier turn; a second request was sent
+ * before that response was read, and its event comes before or after. The kernel's turns are no order then.
+ */
+static void test_turns_swapped(struct rig *rig)
+{
+	static const char *const req[2] = { "GET /0 HTTP/1.1\r\n\r\n", "GET /1 HTTP/1.1\r\n\r\n" };
+	struct evd *a[2], *b;
+	struct evc conn;
+	uint32_t sent;
+
+	for (int both = 0; both < 2; both++) {
+		rig_reset(rig);
+		evc_init(&conn, rig, 1, 1000, 2000);
+		evc_open(&conn, OSP_OPEN_ESTABLISHED, OSP_ROLE_CLIENT, OSP_FROM_CONNECT);
+		b = evc_make(&conn, OSP_RX, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 38, 38, 0);
+		sent = conn.seq[OSP_TX] + (uint32_t)strlen(req[0]);
+		for (int i = 0; i < 2; i++)
+			a[i] = evc_make(&conn, OSP_TX, req[i], (uint32_t)strlen(req[i]),
+					(uint32_t)strlen(req[i]), 0);
+		ok(b->ev.turn < a[0]->ev.turn, "the response has the earlier turn");
+		b->ev.flags |= OSP_DF_OTHER;
+		b->ev.other = sent;
+		if (!both)
+			evc_deliver(&conn, b);
+		evc_deliver(&conn, a[0]);
+		if (both) {
+			evc_deliver(&conn, a[1]);
+			evc_deliver(&conn, b);
+		} else {
+			evc_deliver(&conn, a[1]);
+		}
+		evc_str(&conn, OSP_RX, "HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n");
+		evc_close(&conn, FIN, 0);
+		eq_int(rig_stat(rig, OSP_ST_TXN_OK), 2, "both are answered");
+		for (int i = 0; i < 2; i++) {
+			eq_int(txn(rig, i)->msg[OSP_RES].status, 200 + i, "each by its own response");
+			ok(slice_eq(txn(rig, i)->str[OSP_S_TARGET], i ? "/1" : "/0"), "in order");
+		}
+		ok(!(txn(rig, 0)->has_timing & 1) || txn(rig, 0)->ttfb_ns >= 0, "no time is negative");
+		ok(rig_sums(rig), "sums");
+	}
+}
+
 /* Two threads raced to announce a connection. */
 static void test_twice_open(struct rig *rig)
 {
@@ -1635,6 +1678,7 @@ int main(void)
 	test_overlap(&rig);
 	test_race(&rig);
 	test_late_request(&rig);
+	test_turns_swapped(&rig);
 	test_twice_open(&rig);
 	test_sendfile(&rig);
 	test_causes(&rig);
