@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, "tests", "lib"))
@@ -141,18 +142,27 @@ def test_stuck(rig):
 				   "--sink", f"jsonl:path={fifo},queue=2M", "--stop-timeout", "1s"],
 				  stderr=f)
 
-	def cpu():
+	def state():
+		"""Bytes written, seconds of CPU, the time."""
+		with open(f"/proc/{child.pid}/io") as f:
+			written = f.read().split("wchar: ")[1].split()[0]
 		with open(f"/proc/{child.pid}/stat") as f:
-			return sum(map(int, f.read().rpartition(")")[2].split()[11:13]))
+			ticks = sum(map(int, f.read().rpartition(")")[2].split()[11:13]))
+		return written, ticks / os.sysconf("SC_CLK_TCK"), time.monotonic()
 
-	last = [-1, 0]
+	then = [state()]
 
-	def still():
-		now = cpu()
-		last[1] = last[1] + 1 if now == last[0] else 0
-		last[0] = now
-		return last[1] >= 5
-	T.ok(rigs.wait_for(still, 30, 0.1), "it waits for the sink")
+	def waits():
+		"""Nothing more is written, and asking whether to stop takes a tenth of a CPU at most."""
+		now = state()
+		if now[0] == then[0][0] and now[2] - then[0][2] >= 0.5:
+			if now[1] - then[0][1] <= (now[2] - then[0][2]) / 10:
+				return True
+			then[0] = now
+		elif now[0] != then[0][0]:
+			then[0] = now
+		return False
+	T.ok(rigs.wait_for(waits, 30, 0.1), "it waits for the sink")
 	child.send_signal(signal.SIGTERM)
 	try:
 		code = child.wait(20)
