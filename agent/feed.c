@@ -338,15 +338,12 @@ static bool ahead(const struct osp_conn *conn, int dir, uint64_t after)
 static void mend_turn(const struct osp_conn *conn, int dir, uint64_t after, struct osp_seg *seg)
 {
 	const struct osp_strm *asked = &conn->strm[!dir];
-	uint32_t turn = 0;
+	uint32_t turn;
 
 	if (!after || !seg->turn || asked->next < after || asked->turn < seg->turn ||
 	    conn->mode != OSP_CM_PARSER || dir == req_dir(conn))
 		return;
-	if (asked->next == after)
-		turn = asked->turn;
-	else
-		turn = osp_pair_asked(&conn->pair, after);
+	turn = asked->next == after ? asked->turn : osp_pair_asked(&conn->pair, after);
 	if (turn >= seg->turn)
 		seg->turn = turn + 1;
 }

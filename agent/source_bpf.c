@@ -588,9 +588,7 @@ static int bpf_poll(struct osp_source *base, osp_ev_fn fn, void *ctx)
 		rc = tick(src, now, fn, ctx);
 	if (rc >= 0 && now >= src->lost_at)
 		rc = report_lost(src, fn, ctx);
-	if (rc < 0)
-		return rc;
-	return n;
+	return rc < 0 ? rc : n;
 }
 
 /* Hooks look at how full their ring is only while it is worth a wake-up. */

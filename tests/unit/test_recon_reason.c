@@ -5,8 +5,10 @@
 #include "recon/recon.h"
 #include "tests/lib/tap.h"
 
-/* A row of side 0 at t, of no known connection; what it is called where side 1 covers that much. */
-static enum rc_reason why(int64_t t, int64_t guard, int64_t first, int64_t last)
+/* A row of side 0 at t, of no known connection: what it is called where side 1 covers that much and has
+ * nothing of it or, less, where side 0 does and the row has less.
+ */
+static enum rc_reason judge(bool less, int64_t t, int64_t guard, int64_t first, int64_t last)
 {
 	static const struct rc_conf conf;
 	struct rc_model m = { .conf = &conf, .guard_ns = guard };
@@ -15,23 +17,19 @@ static enum rc_reason why(int64_t t, int64_t guard, int64_t first, int64_t last)
 
 	row.link = RC_NONE;
 	m.net.conn = conn;
-	m.side[1].first_ns = first;
-	m.side[1].last_ns = last;
-	return rc_why_only(&m, 0, 0, &row, NULL);
+	m.side[!less].first_ns = first;
+	m.side[!less].last_ns = last;
+	return less ? rc_why_less(&m, 0, 0, &row, false) : rc_why_only(&m, 0, 0, &row, NULL);
+}
+
+static enum rc_reason why(int64_t t, int64_t guard, int64_t first, int64_t last)
+{
+	return judge(false, t, guard, first, last);
 }
 
 static enum rc_reason why_less(int64_t t, int64_t guard, int64_t first, int64_t last)
 {
-	static const struct rc_conf conf;
-	struct rc_model m = { .conf = &conf, .guard_ns = guard };
-	struct rc_conn conn[2] = { 0 };
-	struct rc_row row = { .ts = t, .flags = RC_F_DUR, .dur = rc_short_time(RC_NS_PER_S) };
-
-	row.link = RC_NONE;
-	m.net.conn = conn;
-	m.side[0].first_ns = first;
-	m.side[0].last_ns = last;
-	return rc_why_less(&m, 0, 0, &row, false);
+	return judge(true, t, guard, first, last);
 }
 
 int main(void)
