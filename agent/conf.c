@@ -70,6 +70,9 @@ static const struct row table[] = {
 	  "what nobody keeps is not copied when this much or more of it is still\n"
 	  "to come: bodies have exact sizes then, but no digest (default 64K;\n"
 	  "0: copy all)" },
+	{ "gather", SIZE32, 0, 0, AT(bpf.gather), 0, OSP_GATHER_MAX, "SIZE",
+	  "calls in a row that move no more than this are gathered in the kernel,\n"
+	  "for a millisecond at most (default 16, at most 64; 0: none)" },
 	{ "max-head", SIZE32, 0, 0, AT(trk.max_head), 64, 16 << 20, "SIZE",
 	  "longest HTTP head (default 256K)" },
 	{ "max-connections", U32, 0, 0, AT(trk.max_conns), 1, 1 << 24, "N",
@@ -346,6 +349,7 @@ static void defaults(struct osp_conf *conf)
 	conf->bpf.ring_bytes = 64ull << 20;
 	conf->bpf.ctl_bytes = 8ull << 20;
 	conf->bpf.call_cap = 256u << 10;
+	conf->bpf.gather = 16;
 	conf->ledger_interval_ns = 60000000000ull;
 	conf->stop_timeout_ns = 5000000000ull;
 	conf->rings = 1;

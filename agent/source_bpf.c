@@ -11,6 +11,7 @@
  */
 #include "agent/source_bpf.h"
 #include "agent/base/log.h"
+#include "agent/gather.h"
 #include "agent/procfs.h"
 #include "agent/ring.h"
 #include "bpf/osp_shared.h"
@@ -96,6 +97,7 @@ struct bpf_source {
 	struct data_ring data[OSP_RINGS_MAX];
 	uint32_t rings;
 	struct osp_ring ctl;
+	struct osp_gather gathered;
 	int wait_fd;
 	bool stopped, ended;
 	uint64_t tick_at, lost_at, sweep_at;	/* CLOCK_BOOTTIME ns of the next one */
@@ -274,7 +276,8 @@ static void read_counters(struct bpf_source *src, struct osp_ev_lost *ev)
 				sum[i] += ((uint64_t *)&src->percpu[cpu])[i];
 	}
 	ev->lost[OSP_LOST_NESTED] = missed_runs(src);
-	ev->seen += ev->lost[OSP_LOST_NESTED];
+	ev->seen += ev->lost[OSP_LOST_NESTED] + src->gathered.taken;
+	ev->delivered += src->gathered.taken;
 }
 
 static int tick(struct bpf_source *src, uint64_t now, osp_ev_fn fn, void *ctx)
@@ -406,12 +409,14 @@ static int merge(struct bpf_source *src, osp_ev_fn fn, void *ctx, int *n)
 		struct data_ring *ring = oldest(src);
 		const struct osp_ev_hdr *d = ring ? ring->head : NULL, *b = next_of(&src->begins);
 		const struct osp_ev_hdr *e = next_of(&src->ends), *ev;
+		const struct osp_ev_hdr *g = osp_gather_next(&src->gathered);
 		int rc;
 
 		/* What follows an unfinished event may end what it belongs to. */
 		if (held_up(src))
 			e = NULL;
-		ev = e && (!d || e->ts_ns < d->ts_ns) ? e : d;
+		ev = g && (!d || g->ts_ns < d->ts_ns) ? g : d;
+		ev = e && (!ev || e->ts_ns < ev->ts_ns) ? e : ev;
 		if (b && (!ev || b->ts_ns <= ev->ts_ns))
 			ev = b;
 		if (!ev)
@@ -421,6 +426,8 @@ static int merge(struct bpf_source *src, osp_ev_fn fn, void *ctx, int *n)
 		rc = hand_over(src, ev, fn, ctx);
 		if (ev == d)
 			step(ring);
+		else if (ev == g)
+			src->gathered.next++;
 		else
 			(ev == b ? &src->begins : &src->ends)->next++;
 		if (rc < 0)
@@ -430,7 +437,8 @@ static int merge(struct bpf_source *src, osp_ev_fn fn, void *ctx, int *n)
 
 /* Everything that is in the rings now. The marks make the two promises:
  *
- *   end_mark    taken first: a CLOSE below it has all its DATA below its ring's mark
+ *   end_mark    taken first: a CLOSE below it has all its DATA below its ring's mark, or gathered
+ *   gathered    taken then: what is not there any more is in a ring
  *   data marks  then
  *   begin_mark  taken last: a DATA below its ring's mark has its OPEN and PROC below it
  *
@@ -442,19 +450,21 @@ static int drain(struct bpf_source *src, osp_ev_fn fn, void *ctx)
 {
 	unsigned long end_mark = osp_ring_mark(&src->ctl), begin_mark;
 	unsigned long end_pos = src->ctl.pos;
+	bool all = osp_gather_take(&src->gathered);
 	int n = 0, rc;
 
 	for (uint32_t i = 0; i < src->rings; i++)
 		src->data[i].mark = osp_ring_mark(&src->data[i].ring);
 	begin_mark = osp_ring_mark(&src->ctl);
 	rc = mark_events(src, &src->begins, &src->ctl_begun, begin_mark, false);
+	src->ends.n = src->ends.next = 0;
 	if (rc == -EAGAIN) {
 		/* Data behind it may be its own: only what has begun goes out. */
-		src->ends.n = src->ends.next = 0;
 		for (uint32_t i = 0; i < src->rings; i++)
 			src->data[i].mark = src->data[i].ring.pos;
+		src->gathered.mark = src->gathered.next;
 		rc = 0;
-	} else if (!rc) {
+	} else if (!rc && all) {
 		rc = mark_events(src, &src->ends, &end_pos, end_mark, true);
 	}
 	for (uint32_t i = 0; i < src->rings; i++) {
@@ -487,7 +497,7 @@ static int drain_rest(struct bpf_source *src, osp_ev_fn fn, void *ctx)
 				return rc;
 		} while (rc > 0);
 		read_counters(src, &ev);
-		if (src->taken >= ev.delivered)
+		if (src->taken >= ev.delivered && !src->skel->bss->osp_tiny_held)
 			break;
 		usleep(1000);
 	} while (clock_ns(CLOCK_MONOTONIC) < deadline);
@@ -651,6 +661,7 @@ static void bpf_close(struct osp_source *base)
 			close(src->data[i].fd);
 	}
 	osp_ring_fini(&src->ctl);
+	osp_gather_fini(&src->gathered);
 	osprey_bpf__destroy(src->skel);
 	free(src->in_force.key);
 	free(src->percpu);
@@ -1149,6 +1160,8 @@ static void choose_programs(struct osprey_bpf *skel, enum osp_capture capture, b
 	bpf_program__set_autoload(skel->progs.osp_iter_unix, unix_too);
 	if (!unix_too)
 		bpf_map__set_max_entries(skel->maps.osp_unix_socks, 1);
+	if (!skel->rodata->osp_knobs.gather)
+		bpf_map__set_max_entries(skel->maps.osp_tinies, 1);
 }
 
 /* The data rings but the first, before the programs are loaded: the array of rings wants one as the
@@ -1203,6 +1216,7 @@ static int load(struct bpf_source *src, const struct osp_bpf_conf *conf)
 		.has_cookie = has_cookie,
 		.preemptible = kernel_major(src) >= 7,
 		.unix_too = conf->unix_too,
+		.gather = has_loop ? conf->gather : 0,
 	};
 	choose_programs(src->skel, capture, has_cookie, has_loop,
 			conf->filter && conf->filter->follow, conf->unix_too);
@@ -1249,6 +1263,9 @@ static int map_rings(struct bpf_source *src, const struct osp_bpf_conf *conf)
 	if (!err)
 		err = osp_ring_init(&src->ctl, bpf_map__fd(src->skel->maps.osp_ctl),
 				    ring_size(conf->ctl_bytes));
+	if (!err && src->skel->rodata->osp_knobs.gather)
+		err = osp_gather_init(&src->gathered, bpf_map__fd(src->skel->maps.osp_tinies),
+				      &src->skel->bss->osp_tiny_held);
 	if (err)
 		osp_err("cannot map the event rings: %s", strerror(-err));
 	return err;

@@ -6,6 +6,8 @@
 #include "agent/filter.h"
 #include "agent/source.h"
 
+#define OSP_GATHER_MAX 64
+
 enum osp_capture_mode { OSP_MODE_AUTO, OSP_MODE_SOCK, OSP_MODE_SYSCALL };
 
 struct osp_bpf_conf {
@@ -16,6 +18,7 @@ struct osp_bpf_conf {
 	uint32_t call_cap;	/* bytes copied of one call */
 	uint32_t turn_cap;	/* bytes copied of all calls of a turn; 0: no limit */
 	uint32_t skip_from;	/* bodies this long need not be copied; 0: they must */
+	uint32_t gather;	/* calls of up to so many bytes are gathered; 0: none */
 	bool unix_too;		/* unix stream sockets, too */
 	const struct osp_filter *filter;	/* lives as long as the source */
 };

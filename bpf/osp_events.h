@@ -180,6 +180,9 @@ struct osp_ev_data {
 #define OSP_DF_LOOSE 32		/* wire: a gap next to one of the other direction: both may have been
 				 * several turns
 				 */
+#define OSP_DF_GATHERED 64	/* of several calls in a row; the time is that of the last, at most a
+				 * millisecond after the first
+				 */
 
 enum osp_shut_how {
 	OSP_SHUT_TX = 1,	/* the owner ended its sending side (FIN follows seq) */

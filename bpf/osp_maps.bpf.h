@@ -32,6 +32,14 @@ struct osp_sk {
 	__u8 how, role, role_from;
 	__u8 close_flags;	/* OSP_CF_*, gathered on the way */
 	__u8 closed;		/* TCP_CLOSE was reached */
+	/* osp_tiny.bpf.h */
+	union {
+		__u16 tiny_any;
+		struct {
+			__u8 tiny_run;	/* calls of few bytes in a row */
+			__u8 tiny_held;	/* its slot has bytes of this socket */
+		};
+	};
 	/* osp_skip.bpf.h, per direction */
 	__u32 skip_gen;		/* of osp_live, when osp_skips was asked */
 	__u32 skip_serial;	/* of the entry taken last */

@@ -24,7 +24,8 @@ struct osp_knobs {
 	__u8 has_cookie;	/* bpf_get_socket_cookie() in tracing programs: 5.12 */
 	__u8 preemptible;	/* tracepoints run preemptible: 7.0 */
 	__u8 unix_too;		/* unix stream sockets are captured; sock mode only */
-	__u8 pad[5];
+	__u8 pad;
+	__u32 gather;		/* calls of up to so many bytes are gathered, <= OSP_TINY_MAX; 0: none */
 };
 #define OSP_RINGS_MAX 64
 
@@ -81,6 +82,20 @@ struct osp_way {
 	__u32 busy;		/* it is under way */
 	__u32 pad;
 	__u64 again;		/* its runs that the kernel passed over and another program made up for */
+};
+
+/* Calls of few bytes of one connection, gathered (osp_tiny.bpf.h). Hooks and the agent, which maps
+ * them into its memory, enter by exchanging busy for 1; who finds 1 there stays out.
+ */
+#define OSP_TINY_MAX 64u	/* of a call */
+#define OSP_TINY_ROOM 256u
+#define OSP_TINY_SLOTS 1024u
+struct osp_tiny {
+	__u32 busy;
+	__u32 pad;
+	__u64 since;		/* the first call's time */
+	struct osp_ev_data ev;	/* as it will go out; bytes is 0: nothing is gathered */
+	__u8 data[OSP_TINY_ROOM];
 };
 
 /* Per-CPU counters: the tail of struct osp_ev_lost. */

@@ -16,7 +16,7 @@
  *
  *   osp_maps.bpf.h    maps, knobs           osp_emit.bpf.h    events into rings
  *   osp_sock.bpf.h    reading sockets       osp_filter.bpf.h  what the user wants
- *   osp_skip.bpf.h    what nobody needs
+ *   osp_skip.bpf.h    what nobody needs     osp_tiny.bpf.h    many calls of few bytes
  *   osp_unix.bpf.h    reading unix sockets
  */
 #include "vmlinux.h"
@@ -26,6 +26,7 @@
 
 #include "bpf/osp_filter.bpf.h"
 #include "bpf/osp_skip.bpf.h"
+#include "bpf/osp_tiny.bpf.h"
 #include "bpf/osp_unix.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -207,6 +208,8 @@ static __always_inline void emit_call(struct osp_call *call, struct osp_sk *st, 
 	struct osp_msghdr m;
 	__u64 elem[2];
 
+	if (!plain && st->tiny_any && call->left > osp_knobs.gather)
+		tiny_flush(st);
 	if (!call->cap_left) {
 		call->cause = a->how == ARG_NONE ? a->cause : OSP_CAUSE_CAPTURE_CAP;
 		emit_gap();
@@ -229,8 +232,12 @@ static __always_inline void emit_call(struct osp_call *call, struct osp_sk *st, 
 		}
 		a->ptr = elem[0];
 	}
-	if (!plain)
+	if (!plain && call->left <= osp_knobs.gather) {
+		if (tiny_call(st, a->how == ARG_BUFFER ? a->ptr : 0))
+			return;
+	} else if (!plain) {
 		look_ahead(call, st, a);
+	}
 	if (a->how == ARG_BUFFER) {
 		plain ? emit_buffer_plain(a->ptr) : emit_buffer(a->ptr);
 	} else if (a->how == ARG_VECTOR) {

@@ -45,7 +45,7 @@ static void prepare(struct osprey_bpf *skel, const struct form *form)
 	skel->rodata->osp_knobs = (struct osp_knobs){
 		.capture = form->capture, .self_tgid = (uint32_t)getpid(), .call_cap = 256u << 10,
 		.skip_from = 64u << 10, .wake_bytes = 4u << 20, .has_cookie = true,
-		.unix_too = form->unix_too,
+		.unix_too = form->unix_too, .gather = form->loop ? 16 : 0,
 	};
 	bpf_program__set_autoload(skel->progs.osp_sock_send, sock);
 	bpf_program__set_autoload(skel->progs.osp_sock_recv, sock);
