@@ -220,33 +220,39 @@ class Test:
 
 	# ---- destinations that fail ----
 
+	def small(self, name):
+		"""A disk of 3 MiB of which a file takes one."""
+		where = self.dir(f"small-{name}")
+		self.rig.must(["mount", "-t", "tmpfs", "-o", "size=3m,mode=0700", "osprey-test", where])
+		self.rig.undo.append(lambda: os.path.ismount(where) and
+				     self.rig.must(["umount", "-l", where]))
+		with open(f"{where}/ballast", "wb") as f:
+			f.write(bytes(MIB))
+		return where
+
 	def full_disk(self):
 		name = "full"
 		if os.geteuid():
 			self.t.skip(f"{name}: disk full", "needs root to mount a small tmpfs")
 			return
-		small, where = self.dir("small"), self.dir("full")
-		self.rig.must(["mount", "-t", "tmpfs", "-o", "size=3m,mode=0700", "osprey-test", small])
-		self.rig.undo.append(lambda: os.path.ismount(small) and
-				     self.rig.must(["umount", "-l", small]))
-		with open(f"{small}/ballast", "wb") as f:
-			f.write(bytes(MIB))
-		tight = "on_full=drop-new,queue=2M,retry_max=1s"
+		where, tight = self.dir("full"), "on_full=drop-new,queue=2M,retry_max=1s"
+		# A disk each: whoever tried again first would take all the room.
+		files = [f"{self.small(ext)}/a.{ext}" for ext in ("jsonl", "csv")]
 		run = Run(self.rig, name, "txns=100000000,conns=50", f"jsonl:path={where}/all",
-			  f"jsonl:path={small}/a.jsonl,{tight}", f"csv:path={small}/a.csv,{tight}",
+			  f"jsonl:path={files[0]},{tight}", f"csv:path={files[1]},{tight}",
 			  pace=3 * MIB)
-		rigs.wait_for(lambda: "left on device" in run.stderr(), 20)
-		time.sleep(1.5)
-		full = os.path.getsize(f"{small}/a.jsonl")
-		os.unlink(f"{small}/ballast")
-		resumed = rigs.wait_for(lambda: os.path.getsize(f"{small}/a.jsonl") > full + 65536, 5)
-		rigs.wait_for(lambda: "works again" in run.stderr(), 5)
-		time.sleep(2)		# full again at the end
+		rigs.wait_for(lambda: run.stderr().count("left on device") == 2, 20)
+		full = [os.path.getsize(file) for file in files]
+		for file in files:
+			os.unlink(f"{os.path.dirname(file)}/ballast")
+		resumed = rigs.wait_for(lambda: all(os.path.getsize(file) > size + 65536
+						    for file, size in zip(files, full)), 20)
+		rigs.wait_for(lambda: run.stderr().count("left on device") == 4, 20)
 		run.signal(signal.SIGTERM)
 		self.beside(run, name, f"{where}/all")
 		self.t.ok(resumed, f"{name}: goes on as soon as there is room", run.stderr()[-1500:])
 		sinks = run.sinks()
-		recs, faults = load(f"{small}/a.jsonl")
+		recs, faults = load(files[0])
 		seqs = [r["seq"] for r in recs]
 		if seqs != sorted(set(seqs)):
 			faults.append("records twice or out of order")
@@ -255,7 +261,7 @@ class Test:
 			  count(sinks, "jsonl#2", "dropped"),
 			  f"{name}: {len(recs)} accepted are in the file, the others are dropped and "
 			  "counted", sinks)
-		with open(f"{small}/a.csv", "rb") as f:
+		with open(files[1], "rb") as f:
 			head, rows = csv_rows(f.read())
 		self.t.ok(len(rows) == count(sinks, "csv", "accepted") and
 			  all(len(r) == len(head) for r in rows) and
