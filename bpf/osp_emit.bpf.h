@@ -338,6 +338,42 @@ __noinline int emit_scratch(__u32 off, __u32 end)
 	return 0;
 }
 
+/* A head and a short body, as servers send them: all of a vector of few elements at once. 0: it is
+ * none of these, or cannot be read, and nothing has happened.
+ */
+#define OSP_FEW 4
+#define OSP_FEW_BYTES 8192u
+__noinline int emit_few(__u64 iov, __u64 cnt)
+{
+	struct osp_scratch *scratch = this_scratch();
+	struct osp_call *call = this_call();
+	struct { __u64 at, len; } elem[OSP_FEW] = {};
+	__u32 left, off = 0;
+	int i;
+
+	if (!scratch || !call || !cnt || cnt > OSP_FEW)
+		return 0;
+	left = call->left;
+	if (left > OSP_FEW_BYTES || left > call->cap_left ||
+	    bpf_probe_read_user(elem, cnt * sizeof(*elem), (void *)iov))
+		return 0;
+#pragma unroll
+	for (i = 0; i < OSP_FEW; i++) {
+		__u32 n = elem[i].len < left - off ? elem[i].len : left - off;
+
+		opaque_to_clang(n);
+		if (n > OSP_FEW_BYTES)
+			return 0;
+		if (n && bpf_probe_read_user(scratch->data + off, n, (void *)elem[i].at))
+			return 0;
+		off += n;
+	}
+	if (off != left)
+		return 0;
+	emit_scratch(off, 1);
+	return 1;
+}
+
 /* Takes one element, or OSP_CHUNK bytes of a longer one. 1: the end. */
 static long vector_step(__u64 i, void *unused)
 {

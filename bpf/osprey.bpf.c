@@ -97,6 +97,42 @@ static __always_inline __u32 may_copy(struct osp_sk *st, __u32 ret)
 	return max;
 }
 
+/* Counts the call's turn. Whether it is the first of one. */
+static __always_inline bool turned(struct osp_sk *st, struct osp_counters *cnt, __u32 dir)
+{
+	if (st->last_dir == dir + 1)
+		return false;
+	st->last_dir = dir + 1;
+	st->turn++;
+	st->turn_copied = 0;
+	if (st->take)
+		cnt->turns++;
+	return true;
+}
+
+static __always_inline void filtered(struct osp_sk *st, struct osp_counters *cnt, __u32 dir,
+				     __u32 ret)
+{
+	__sync_fetch_and_add(&st->filtered[dir & 1], ret);
+	cnt->seen++;
+	cnt->filtered++;
+	cnt->filtered_bytes += ret;
+}
+
+/* Whether the call is one of a process and socket that the filters do not want, and was known to be:
+ * then it is counted, and that is all. Most calls of a host are such, hence asked first.
+ */
+static __always_inline bool passed_by(struct osp_sk *st, struct osp_counters *cnt, __u32 dir,
+				      __u32 ret)
+{
+	if (st->take || st->gen != *(volatile __u32 *)&osp_live.gen ||
+	    st->tgid != bpf_get_current_pid_tgid() >> 32)
+		return false;
+	turned(st, cnt, dir);
+	filtered(st, cnt, dir, ret);
+	return true;
+}
+
 /* The call in its per-CPU slot, filled with all that its events have in common; NULL: it is not to
  * be captured. end() belongs to it.
  */
@@ -113,19 +149,9 @@ static __always_inline struct osp_call *begin(struct sock *sk, struct osp_sk *st
 		call->sk = (__u64)sk;
 		review(st, tgid);
 	}
-	call->first = st->last_dir != dir + 1;
-	if (call->first) {
-		st->last_dir = dir + 1;
-		st->turn++;
-		st->turn_copied = 0;
-		if (st->take)
-			cnt->turns++;
-	}
+	call->first = turned(st, cnt, dir);
 	if (!st->take) {
-		__sync_fetch_and_add(&st->filtered[dir & 1], ret);
-		cnt->seen++;
-		cnt->filtered++;
-		cnt->filtered_bytes += ret;
+		filtered(st, cnt, dir, ret);
 		return NULL;
 	}
 	if (!st->announced)
@@ -241,7 +267,10 @@ static __always_inline void emit_call(struct osp_call *call, struct osp_sk *st, 
 	if (a->how == ARG_BUFFER) {
 		plain ? emit_buffer_plain(a->ptr) : emit_buffer(a->ptr);
 	} else if (a->how == ARG_VECTOR) {
-		plain ? emit_vector_plain(a->ptr, a->cnt) : emit_vector(a->ptr, a->cnt);
+		if (plain)
+			emit_vector_plain(a->ptr, a->cnt);
+		else if (!emit_few(a->ptr, a->cnt))
+			emit_vector(a->ptr, a->cnt);
 	} else {
 		call->cause = a->cause;
 		emit_gap();
@@ -312,57 +341,38 @@ static __always_inline void sock_args(struct osp_args *a, struct task_struct *ta
 /* Further down: unix stream sockets. */
 static __always_inline int unix_data(struct sock *sk, int ret, int flags, __u32 dir);
 
-static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 dir)
+/* A call that moved something on a TCP socket, of which it is not known that nobody wants it. */
+static __noinline int sock_moved(struct sock *sk, struct osp_sk *st, struct osp_counters *cnt,
+				 __u32 moved, __u64 how)
 {
-	struct osp_counters *cnt;
+	__u32 dir = how >> 32, flags = how;
 	struct osp_args a = {};
 	struct task_struct *task;
 	struct osp_call *call;
 	struct pt_regs *regs;
 	struct tcp_sock *tp;
 	struct osp_pos pos;
-	struct osp_sk *st;
-	__u16 family = sk->__sk_common.skc_family;
 
-	if ((family != AF_INET && family != AF_INET6) || sk->sk_protocol != IPPROTO_TCP) {
-		if (osp_knobs.unix_too && family == AF_UNIX)
-			unix_data(sk, ret, flags, dir);
-		return 0;	/* not a TCP stream: none of ours */
-	}
-	if (ret <= 0) {
-		st = bpf_sk_storage_get(&osp_sk_store, sk, 0, 0);
-		if (st)
-			st->mmsg_vec = 0;
-		return 0;
-	}
-	cnt = counters();
-	if (!cnt)
-		return 0;	/* a per-CPU array of one element always has it */
-	if (dir == OSP_RX && (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))) {
-		cnt->peek++;
-		return 0;
-	}
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;	/* family and protocol say TCP */
 	pos = make_pos(tp->write_seq, tp->copied_seq, tp->rcv_nxt,
 		       state_after_fin_tx(sk->__sk_common.skc_state),
 		       flag_done(sk->__sk_common.skc_flags));
-	st = bpf_sk_storage_get(&osp_sk_store, sk, 0, 0);
 	if (!st) {
 		st = sk_make(sk, FRESH_DATA);
 		if (!st) {
 			cnt->seen++;
 			cnt->lost[OSP_LOST_STATE]++;
-			cnt->lost_bytes[OSP_LOST_STATE] += ret;
+			cnt->lost_bytes[OSP_LOST_STATE] += moved;
 			return 0;
 		}
-		first_sight(st, &pos, dir, ret);
+		first_sight(st, &pos, dir, moved);
 	}
-	call = begin(sk, st, cnt, dir, ret);
+	call = begin(sk, st, cnt, dir, moved);
 	if (!call)
 		return 0;
-	call->seq = (dir == OSP_TX ? pos.tx_end : pos.rx_end) - ret;
+	call->seq = (dir == OSP_TX ? pos.tx_end : pos.rx_end) - moved;
 	call->other = dir == OSP_TX ? pos.rx_end : sent_end(st, &pos);
 	if (skip(st))
 		goto out;
@@ -375,6 +385,35 @@ static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 
 out:
 	end(call, st);
 	return 0;
+}
+
+static __always_inline int sock_data(struct sock *sk, int ret, int flags, __u32 dir)
+{
+	struct osp_counters *cnt;
+	struct osp_sk *st;
+	__u16 family = sk->__sk_common.skc_family;
+
+	if ((family != AF_INET && family != AF_INET6) || sk->sk_protocol != IPPROTO_TCP) {
+		if (osp_knobs.unix_too && family == AF_UNIX)
+			unix_data(sk, ret, flags, dir);
+		return 0;	/* not a TCP stream: none of ours */
+	}
+	cnt = counters();
+	if (!cnt)
+		return 0;	/* a per-CPU array of one element always has it */
+	if (ret > 0 && dir == OSP_RX && (flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB))) {
+		cnt->peek++;
+		return 0;
+	}
+	st = bpf_sk_storage_get(&osp_sk_store, sk, 0, 0);
+	if (ret <= 0) {
+		if (st)
+			st->mmsg_vec = 0;
+		return 0;
+	}
+	if (st && passed_by(st, cnt, dir, ret))
+		return 0;
+	return sock_moved(sk, st, cnt, ret, (__u64)dir << 32 | (__u32)flags);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -591,9 +630,11 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 	}
 	if (sys.a.how == ARG_MMSG)
 		ret = mmsg_total(sys.a.ptr, ret, plain);
-	pos = read_pos(sk, state_after_fin_tx(BPF_CORE_READ(sk, __sk_common.skc_state)));
 	key = (__u64)sk;
 	st = bpf_map_lookup_elem(&osp_sk_hash, &key);
+	if (st && passed_by(st, cnt, sys.dir, ret))
+		return 0;
+	pos = read_pos(sk, state_after_fin_tx(BPF_CORE_READ(sk, __sk_common.skc_state)));
 	if (!st) {
 		st = sk_hash_make(sk, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter),
 				  FRESH_DATA);
