@@ -13,43 +13,48 @@ struct osp_live osp_live = {};
  * a hash by address, deleted when the socket is destroyed.
  */
 struct osp_sk {
+	/* What every call asks for: with what the kernel keeps before it (8 bytes, aligned), a line of
+	 * the cache.
+	 */
 	__u64 id;		/* conn of all events */
-	__u64 opened_ns;
-	__u64 mmsg_vec;		/* sendmmsg/recvmmsg under way: vector, next message, caller */
-	__u32 mmsg_tid;
-	__u32 mmsg_next;
-	__u32 seq[OSP_DIRS];	/* base, for OPEN */
 	__u32 gen;		/* of osp_live, when verdict was made */
 	__u32 tgid;		/* last process that moved data */
-	__u32 lost[OSP_DIRS];
-	__u32 filtered[OSP_DIRS];
 	__u32 turn;
-	__u32 turn_copied;	/* bytes of it that were copied, if that is limited */
-	__u32 tx_end;		/* where the sent stream ended, if closed */
 	__u8 last_dir;		/* enum osp_dir + 1; 0: no data yet */
 	__u8 take;		/* verdict of the filters */
 	__u8 announced;		/* OPEN is in the ring */
-	__u8 how, role, role_from;
-	__u8 close_flags;	/* OSP_CF_*, gathered on the way */
 	__u8 closed;		/* TCP_CLOSE was reached */
-	/* osp_tiny.bpf.h */
-	union {
-		__u16 tiny_any;
-		struct {
-			__u8 tiny_run;	/* calls of few bytes in a row */
-			__u8 tiny_held;	/* its slot has bytes of this socket */
-		};
-	};
-	/* osp_skip.bpf.h, per direction */
+	__u32 lost[OSP_DIRS];
+	__u32 filtered[OSP_DIRS];
 	__u32 skip_gen;		/* of osp_live, when osp_skips was asked */
-	__u32 skip_serial;	/* of the entry taken last */
-	union {
+	union {			/* osp_skip.bpf.h */
 		__u32 skip_any;
 		struct {
 			__u8 skip_on[OSP_DIRS];		/* skip_until holds */
 			__u8 skip_held[OSP_DIRS];	/* [from, end) waits for its event */
 		};
 	};
+	union {			/* osp_tiny.bpf.h */
+		__u16 tiny_any;
+		struct {
+			__u8 tiny_run;	/* calls of few bytes in a row */
+			__u8 tiny_held;	/* its slot has bytes of this socket */
+		};
+	};
+	__u8 role, role_from;
+	__u32 tx_end;		/* where the sent stream ended, if closed */
+
+	__u32 turn_copied;	/* bytes of the turn that were copied, if that is limited */
+	__u64 mmsg_vec;		/* sendmmsg/recvmmsg under way: vector, next message, caller */
+	__u32 mmsg_tid;
+	__u32 mmsg_next;
+	__u64 opened_ns;
+	__u32 seq[OSP_DIRS];	/* base, for OPEN */
+	__u8 how;
+	__u8 close_flags;	/* OSP_CF_*, gathered on the way */
+	__u8 pad[2];
+	/* osp_skip.bpf.h, per direction */
+	__u32 skip_serial;	/* of the entry taken last */
 	__u32 skip_until[OSP_DIRS];
 	__u32 skip_only[OSP_DIRS];	/* holds in this turn only; 0: in any */
 	__u32 skip_from[OSP_DIRS], skip_end[OSP_DIRS];
@@ -58,6 +63,7 @@ struct osp_sk {
 	__u64 skip_ts[OSP_DIRS];	/* of the last call skipped */
 	__u64 skip_due[OSP_DIRS];	/* when its event is made at the latest */
 };
+_Static_assert(__builtin_offsetof(struct osp_sk, turn_copied) == 56, "a line of the cache");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -104,7 +104,8 @@ static __always_inline bool turned(struct osp_sk *st, struct osp_counters *cnt, 
 		return false;
 	st->last_dir = dir + 1;
 	st->turn++;
-	st->turn_copied = 0;
+	if (osp_knobs.turn_cap)
+		st->turn_copied = 0;
 	if (st->take)
 		cnt->turns++;
 	return true;
@@ -265,7 +266,12 @@ static __always_inline void emit_call(struct osp_call *call, struct osp_sk *st, 
 		look_ahead(call, st, a);
 	}
 	if (a->how == ARG_BUFFER) {
-		plain ? emit_buffer_plain(a->ptr) : emit_buffer(a->ptr);
+		if (plain)
+			emit_buffer_plain(a->ptr);
+		else if (call->left <= OSP_CHUNK && call->left <= call->cap_left)
+			emit_chunk(a->ptr);
+		else
+			emit_buffer(a->ptr);
 	} else if (a->how == ARG_VECTOR) {
 		if (plain)
 			emit_vector_plain(a->ptr, a->cnt);
