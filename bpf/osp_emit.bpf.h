@@ -348,14 +348,16 @@ __noinline int emit_few(__u64 iov, __u64 cnt)
 	struct osp_scratch *scratch = this_scratch();
 	struct osp_call *call = this_call();
 	struct { __u64 at, len; } elem[OSP_FEW] = {};
-	__u32 left, off = 0;
+	__u32 left, off = 0, size;
 	int i;
 
-	if (!scratch || !call || !cnt || cnt > OSP_FEW)
+	if (!scratch || !call || cnt > OSP_FEW)
 		return 0;
 	left = call->left;
-	if (left > OSP_FEW_BYTES || left > call->cap_left ||
-	    bpf_probe_read_user(elem, cnt * sizeof(*elem), (void *)iov))
+	size = cnt * sizeof(*elem);
+	opaque_to_clang(size);
+	if (left > OSP_FEW_BYTES || left > call->cap_left || size > sizeof(elem) ||
+	    bpf_probe_read_user(elem, size, (void *)iov))
 		return 0;
 #pragma unroll
 	for (i = 0; i < OSP_FEW; i++) {

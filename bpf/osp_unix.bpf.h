@@ -59,7 +59,7 @@ static __always_inline struct osp_unix *unix_find(struct sock *sk)
 }
 
 /* Our state of sk at first sight. Whether the socket was there before us, the agent knows. */
-static __always_inline struct osp_unix *unix_make(struct sock *sk)
+static __noinline struct osp_unix *unix_make(struct sock *sk)
 {
 	struct osp_unix fresh = {};
 

@@ -345,7 +345,7 @@ static __always_inline void sock_args(struct osp_args *a, struct task_struct *ta
 }
 
 /* Further down: unix stream sockets. */
-static __always_inline int unix_data(struct sock *sk, int ret, int flags, __u32 dir);
+static __noinline int unix_data(struct sock *sk, int ret, int flags, __u32 dir);
 
 /* A call that moved something on a TCP socket, of which it is not known that nobody wants it. */
 static __noinline int sock_moved(struct sock *sk, struct osp_sk *st, struct osp_counters *cnt,
@@ -966,7 +966,7 @@ static __always_inline void unix_nothing(struct sock *sk, int ret, int flags, __
 /* As sock_data(), but the kernel keeps no positions: we count. Threads that use one direction of one
  * socket at the same time may pass here in another order than their bytes stand in.
  */
-static __always_inline int unix_data(struct sock *sk, int ret, int flags, __u32 dir)
+static __noinline int unix_data(struct sock *sk, int ret, int flags, __u32 dir)
 {
 	struct osp_counters *cnt;
 	struct osp_args a = {};

@@ -25,18 +25,18 @@ count()	# PATTERN: how many records have it
 	grep -c "$1" /tmp/out
 }
 
-run_mode()
+run_mode()	# MODE [OPTION]
 {
-	mode=$1
+	mode="$1${2:+ $2}"
 	rm -f /tmp/out
-	osprey-agent -v --capture="$mode" --port 18081 --sink jsonl:path=/tmp/out 2>/tmp/err &
+	osprey-agent -v --capture="$1" ${2:+"$2"} --port 18081 --sink jsonl:path=/tmp/out 2>/tmp/err &
 	agent=$!
 	tries=0
 	while ! grep -q ready /tmp/err && [ $tries -lt 600 ] && kill -0 $agent 2>/dev/null; do
 		sleep 0.1
 		tries=$((tries + 1))
 	done
-	grep -q "ready.*mode $mode" /tmp/err
+	grep -q "ready.*mode $1" /tmp/err
 	point "the programs load and attach"
 	smoke 18081
 	point "traffic"
@@ -64,6 +64,7 @@ run_mode()
 echo "# $(uname -r)"
 if [ "$(sed -n 's/^OSP_SOCK=//p' /run.conf)" = 1 ]; then
 	run_mode sock
+	run_mode sock --unix
 fi
 run_mode syscall
 echo "1..$n"
