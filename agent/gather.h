@@ -37,8 +37,8 @@ void osp_gather_fini(struct osp_gather *g);
  */
 bool osp_gather_take(struct osp_gather *g);
 
-/* The oldest event that was taken; NULL: none that may go out. It is valid until the next osp_gather_take() after
- * g->next has been moved past it.
+/* The oldest event that was taken; NULL: none that may go out. Who has handed it over moves g->next
+ * past it. Valid until the next osp_gather_take().
  */
 static inline const struct osp_ev_hdr *osp_gather_next(const struct osp_gather *g)
 {

@@ -64,7 +64,9 @@ static __always_inline bool want_cidr(const __u8 *addr)
 	return bpf_map_lookup_elem(&osp_f_cidr, &key);
 }
 
-/* The socket is in the slot, as a number: a global function takes no pointer to it. tgid 0: no process is known (the socket closes without ever having moved data). */
+/* The socket is in the slot, as a number: a global function takes no pointer to it. tgid 0: no process
+ * is known (the socket closes without ever having moved data).
+ */
 __noinline int want(__u32 slot, __u32 role, __u32 tgid)
 {
 	struct osp_call *call = bpf_map_lookup_elem(&osp_calls, &slot);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* osp_skip.bpf.h: bytes that user space has said nobody needs (the rest of a long body, a
- * connection that no parser understands): a call that lies wholly before the position it named makes no event.
+ * connection that no parser understands): a call that lies wholly before the position it named makes
+ * no event.
  * What was skipped in a row becomes one GAP of cause SKIPPED, at the latest
  *
  *   when the position is reached: that event's time is that of the body's last byte,

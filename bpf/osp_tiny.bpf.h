@@ -4,7 +4,7 @@
  *
  *   when it is full, or a millisecond after it began,
  *   before the next event of the connection that is not one of them,
- *   when the agent looks (osp_tiny_sweep): a process that has read all there was makes no call.
+ *   when the agent looks (agent/gather.c): a process that has read all there was makes no call.
  *
  * The event's time is that of its last call. Nothing depends on it that bytes are gathered: what
  * cannot be (a slot that is another connection's, or under way on another CPU) is merely an event of
@@ -17,6 +17,7 @@
 
 #define OSP_TINY_RUN 3		/* so many in a row go out alone: a turn's first byte has its own time */
 #define OSP_TINY_NS 1000000ull
+
 /* By a hash of the connection's id. No entry is ever freed, so none can be taken away from a CPU that
  * is at it.
  */
@@ -28,7 +29,7 @@ struct {
 	__type(value, struct osp_tiny);
 } osp_tinies SEC(".maps");
 
-/* Slots with something in them: the agent sweeps if there are any. */
+/* Slots with something in them: the agent looks for them if there are any. */
 __u64 osp_tiny_held = 0;
 
 static __always_inline bool tiny_enter(struct osp_tiny *t)
@@ -54,9 +55,9 @@ static __always_inline struct osp_tiny *tiny_slot(__u64 conn)
  */
 static __always_inline bool tiny_out(struct osp_tiny *t)
 {
-	__u32 set = COUNT_CTL, n = t->ev.bytes;	/* the sweep can be interrupted by hooks */
-	struct osp_counters *cnt = bpf_map_lookup_elem(&osp_count, &set);
+	struct osp_counters *cnt = counters();
 	void *ring = data_ring(t->ev.conn);
+	__u32 n = t->ev.bytes;
 
 	opaque_to_clang(n);
 	if (n > OSP_TINY_ROOM)
@@ -66,8 +67,8 @@ static __always_inline bool tiny_out(struct osp_tiny *t)
 	t->ev.bytes = 0;
 	__sync_fetch_and_add(&osp_tiny_held, -1);
 	if (cnt) {
-		__sync_fetch_and_add(&cnt->seen, 1);
-		__sync_fetch_and_add(&cnt->delivered, 1);
+		cnt->seen++;
+		cnt->delivered++;
 	}
 	return true;
 }
@@ -121,7 +122,9 @@ static __always_inline bool tiny_add(struct osp_tiny *t, struct osp_call *call, 
 	return true;
 }
 
-/* A call of few bytes, at buf in user memory (0: not known where). Whether it has been gathered and makes no event. */
+/* A call of few bytes, at buf in user memory (0: not known where). Whether it has been gathered and
+ * makes no event.
+ */
 static __noinline int tiny_call(struct osp_sk *st, __u64 buf)
 {
 	struct osp_call *call = this_call();

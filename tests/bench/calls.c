@@ -42,6 +42,7 @@
 struct env {
 	int file, tcp[2], local[2];
 	uint32_t at;			/* in the file, calls since it was rewound */
+	uint32_t waiting;		/* bytes sent and not received, run_tiny() */
 	char buf[SIZE];
 };
 
@@ -123,6 +124,21 @@ static int run_tcp(struct env *env, uint32_t n)
 	return err;
 }
 
+/* Receives a byte a call; that a send of many comes before them is 1 / SIZE of the figure. */
+static int run_tiny(struct env *env, uint32_t n)
+{
+	for (; n; n--, env->waiting--) {
+		if (!env->waiting) {
+			if (send(env->tcp[0], env->buf, SIZE, MSG_NOSIGNAL) != SIZE)
+				return -EIO;
+			env->waiting = SIZE;
+		}
+		if (recv(env->tcp[1], env->buf, 1, 0) != 1)
+			return -EIO;
+	}
+	return 0;
+}
+
 static int run_unix(struct env *env, uint32_t n)
 {
 	int err = 0;
@@ -138,6 +154,7 @@ static const struct call calls[] = {
 	{ "write", run_write, false },
 	{ "unix", run_unix, false },
 	{ "tcp", run_tcp, true },
+	{ "tiny", run_tiny, true },	/* last: it leaves bytes behind */
 };
 
 /* ---- measuring ------------------------------------------------------------------------------ */
