@@ -41,7 +41,7 @@ EVERY = {
 	"no-connections": "no", "ledger-interval": "10s", "connection-interval": "1m", "pid": "1", "follow": "yes",
 	"comm": "nginx", "exe": "/bin/sh", "port": "80", "cidr": "10.0.0.0/8", "cgroup": "1",
 	"netns": "4026531840", "role": "server", "unix": "no", "capture": "auto", "ring-size": "16M",
-	"rings": "2", "capture-cap": "64K", "max-head": "64K", "max-connections": "1000", "memory": "64M",
+	"rings": "2", "capture-cap": "64K", "gather": "8", "max-head": "64K", "max-connections": "1000", "memory": "64M",
 	"timeout": "10s", "duration": "1h", "count": "5", "stop-timeout": "1s", "record": "/tmp/x.oev",
 	"verbose": "yes", "metrics": "127.0.0.1:9464", "metrics-any": "no",
 }
