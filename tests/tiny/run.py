@@ -154,8 +154,6 @@ def in_the_way(rig, mode):
 	recs = scene.end(f"{mode}, many")
 	T.eq([(r["outcome"], r["lost_bytes"]) for r in transactions(recs)],
 	     [("ok", 0)] * (2 * MANY), f"{mode}: many at once are whole, each of them")
-	T.ok(events(recs) < MANY * len(RESPONSE), f"{mode}: and of most, bytes were gathered",
-	     f"{events(recs)} events")
 
 
 def main():
