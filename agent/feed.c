@@ -646,8 +646,9 @@ static inline bool comes_next(const struct osp_conn *conn, const struct osp_ev_d
 {
 	const struct osp_strm *strm = &conn->strm[ev->dir], *other = &conn->strm[!ev->dir];
 
-	return strm->based && ev->seq == (uint32_t)strm->next && ev->turn > other->turn && !(ev->lost | ev->filtered) &&
-	       ev->h.kind == OSP_EV_DATA && ev->cap == ev->bytes && !strm->piece && !other->piece &&
+	return strm->based && ev->seq == (uint32_t)strm->next && ev->turn > other->turn &&
+	       !(ev->lost | ev->filtered) && ev->h.kind == OSP_EV_DATA && ev->cap == ev->bytes &&
+	       !strm->piece && !other->piece &&
 	       (!(ev->flags & OSP_DF_OTHER) || (int32_t)(ev->other - (uint32_t)other->next) <= 0);
 }
 

@@ -59,13 +59,10 @@ static int by_time(const void *a, const void *b)
 	return x->ev.h.ts_ns < y->ev.h.ts_ns ? -1 : x->ev.h.ts_ns > y->ev.h.ts_ns;
 }
 
-bool osp_gather_take(struct osp_gather *g)
+static bool take_all(struct osp_gather *g)
 {
 	bool all = true;
 
-	g->mark = g->n;
-	if (!g->slot || !__atomic_load_n(g->held, __ATOMIC_ACQUIRE))
-		return true;
 	memmove(g->ev, g->ev + g->next, (g->n - g->next) * sizeof(*g->ev));
 	g->n -= g->next;
 	g->next = 0;
@@ -73,6 +70,14 @@ bool osp_gather_take(struct osp_gather *g)
 		if (__atomic_load_n(&t->ev.bytes, __ATOMIC_RELAXED))
 			all &= g->n < OSP_TINY_SLOTS && take(g, t);
 	qsort(g->ev, g->n, sizeof(*g->ev), by_time);
+	return all;
+}
+
+bool osp_gather_take(struct osp_gather *g)
+{
+	bool any = g->slot && __atomic_load_n(g->held, __ATOMIC_ACQUIRE);
+	bool all = !any || take_all(g);
+
 	g->mark = g->n;
 	return all;
 }

@@ -91,6 +91,8 @@ struct data_ring {
 	bool held_up;			/* the next event is not finished */
 };
 
+_Static_assert(OSP_GATHER_MAX == OSP_TINY_MAX, "what the option takes is what fits");
+
 struct bpf_source {
 	struct osp_source src;
 	struct osprey_bpf *skel;

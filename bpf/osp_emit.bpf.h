@@ -98,14 +98,20 @@ static __always_inline __u64 ring_flags(void *ring)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
-/* Where the connection's data goes: by a hash (Fibonacci's), since ids are consecutive numbers. */
+/* One of n, by a hash (Fibonacci's), since ids are consecutive numbers. */
+static __always_inline __u32 pick_of(__u64 conn, __u32 n)
+{
+	return (conn * 0x9e3779b97f4a7c15ull >> 32) * n >> 32;
+}
+
+/* Where the connection's data goes. */
 static __always_inline void *data_ring(__u64 conn)
 {
 	__u32 i;
 
 	if (osp_knobs.rings < 2)
 		return &osp_data;
-	i = (conn * 0x9e3779b97f4a7c15ull >> 32) * osp_knobs.rings >> 32;
+	i = pick_of(conn, osp_knobs.rings);
 	return bpf_map_lookup_elem(&osp_rings, &i);
 }
 

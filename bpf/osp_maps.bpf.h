@@ -6,7 +6,7 @@
 #include "bpf/osp_shared.h"
 
 const volatile struct osp_knobs osp_knobs = {};
-struct osp_live osp_live = {};
+struct osp_live osp_live __attribute__((aligned(64))) = {};
 
 /* What we keep of a socket. In sock mode it lives in the socket itself (sk_storage: ~25 ns, goes
  * with the socket); the older kernels of syscall mode do not give us a trusted socket, there it is

@@ -29,8 +29,10 @@ struct {
 	__type(value, struct osp_tiny);
 } osp_tinies SEC(".maps");
 
-/* Slots with something in them: the agent looks for them if there are any. */
-__u64 osp_tiny_held = 0;
+/* Slots with something in them: the agent looks for them if there are any. In a line of the cache of its
+ * own: every hook reads osp_live.
+ */
+__u64 osp_tiny_held __attribute__((aligned(64))) = 0;
 
 static __always_inline bool tiny_enter(struct osp_tiny *t)
 {
@@ -45,7 +47,7 @@ static __always_inline void tiny_leave(struct osp_tiny *t)
 
 static __always_inline struct osp_tiny *tiny_slot(__u64 conn)
 {
-	__u32 i = (conn * 0x9e3779b97f4a7c15ull >> 32) * OSP_TINY_SLOTS >> 32;
+	__u32 i = pick_of(conn, OSP_TINY_SLOTS);
 
 	return bpf_map_lookup_elem(&osp_tinies, &i);
 }

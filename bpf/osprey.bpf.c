@@ -120,6 +120,15 @@ static __always_inline void filtered(struct osp_sk *st, struct osp_counters *cnt
 	cnt->filtered_bytes += ret;
 }
 
+/* There is no room to keep anything of the socket. */
+static __always_inline int no_state(struct osp_counters *cnt, __u32 ret)
+{
+	cnt->seen++;
+	cnt->lost[OSP_LOST_STATE]++;
+	cnt->lost_bytes[OSP_LOST_STATE] += ret;
+	return 0;
+}
+
 /* Whether the call is one of a process and socket that the filters do not want, and was known to be:
  * then it is counted, and that is all. Most calls of a host are such, hence asked first.
  */
@@ -266,12 +275,7 @@ static __always_inline void emit_call(struct osp_call *call, struct osp_sk *st, 
 		look_ahead(call, st, a);
 	}
 	if (a->how == ARG_BUFFER) {
-		if (plain)
-			emit_buffer_plain(a->ptr);
-		else if (call->left <= OSP_CHUNK && call->left <= call->cap_left)
-			emit_chunk(a->ptr);
-		else
-			emit_buffer(a->ptr);
+		plain ? emit_buffer_plain(a->ptr) : emit_buffer(a->ptr);
 	} else if (a->how == ARG_VECTOR) {
 		if (plain)
 			emit_vector_plain(a->ptr, a->cnt);
@@ -347,7 +351,9 @@ static __always_inline void sock_args(struct osp_args *a, struct task_struct *ta
 /* Further down: unix stream sockets. */
 static __noinline int unix_data(struct sock *sk, int ret, int flags, __u32 dir);
 
-/* A call that moved something on a TCP socket, of which it is not known that nobody wants it. */
+/* A call that moved something on a TCP socket, of which it is not known that nobody wants it. how:
+ * flags, and the direction above them, since five arguments are all there can be.
+ */
 static __noinline int sock_moved(struct sock *sk, struct osp_sk *st, struct osp_counters *cnt,
 				 __u32 moved, __u64 how)
 {
@@ -367,12 +373,8 @@ static __noinline int sock_moved(struct sock *sk, struct osp_sk *st, struct osp_
 		       flag_done(sk->__sk_common.skc_flags));
 	if (!st) {
 		st = sk_make(sk, FRESH_DATA);
-		if (!st) {
-			cnt->seen++;
-			cnt->lost[OSP_LOST_STATE]++;
-			cnt->lost_bytes[OSP_LOST_STATE] += moved;
-			return 0;
-		}
+		if (!st)
+			return no_state(cnt, moved);
 		first_sight(st, &pos, dir, moved);
 	}
 	call = begin(sk, st, cnt, dir, moved);
@@ -644,12 +646,8 @@ static __always_inline int sys_data(struct pt_regs *regs, long ret, const bool p
 	if (!st) {
 		st = sk_hash_make(sk, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter),
 				  FRESH_DATA);
-		if (!st) {
-			cnt->seen++;
-			cnt->lost[OSP_LOST_STATE]++;
-			cnt->lost_bytes[OSP_LOST_STATE] += ret;
-			return 0;
-		}
+		if (!st)
+			return no_state(cnt, ret);
 		first_sight(st, &pos, sys.dir, ret);
 	}
 	call = begin(sk, st, cnt, sys.dir, ret);
@@ -991,12 +989,8 @@ static __noinline int unix_data(struct sock *sk, int ret, int flags, __u32 dir)
 	un = unix_find(sk);
 	if (!un)
 		un = unix_make(sk);
-	if (!un) {
-		cnt->seen++;
-		cnt->lost[OSP_LOST_STATE]++;
-		cnt->lost_bytes[OSP_LOST_STATE] += ret;
-		return 0;
-	}
+	if (!un)
+		return no_state(cnt, ret);
 	seq = __sync_fetch_and_add(&un->at[dir & 1], ret);
 	call = begin(sk, &un->st, cnt, dir, ret);
 	if (!call)

@@ -33,7 +33,7 @@ sys.dont_write_bytecode = True
 import records			# noqa: E402
 import tap			# noqa: E402
 from records import get		# noqa: E402
-from rig import Agent, Rig, free_port, modes, why_not	# noqa: E402
+from rig import Agent, Rig, free_port, modes_for, why_not	# noqa: E402
 
 # name, wrk's connections and seconds, its think time in ms, the agent's ring, whether a connection
 # serves one request only, and what is to be expected of losses.
@@ -243,10 +243,7 @@ def main():
 	t = tap.Tap()
 	with Rig() as rig:
 		bench = Bench(rig, t)
-		for mode, reason in modes():
-			if reason:
-				t.skip(f"{mode} mode", reason)
-				continue
+		for mode in modes_for(t):
 			for run in RUNS:
 				if re.search(os.environ.get("OSP_RUNS", ""), run[0]):
 					bench.run(mode, *run)

@@ -42,6 +42,14 @@ def modes():
 		 if m == "sock" and not sock else None) for m in wanted]
 
 
+def modes_for(t):
+	"""The modes that can run; t is told why others are skipped."""
+	for mode, reason in modes():
+		if reason:
+			t.skip(f"{mode} mode", reason)
+	return [mode for mode, reason in modes() if not reason]
+
+
 def wait_for(cond, secs, step=0.02):
 	end = time.monotonic() + secs
 	while True:

@@ -29,7 +29,7 @@ import tap			# noqa: E402
 from peerlog import (by_conn, compare, compare_ends, compare_wrk, conn_faults, key,	# noqa: E402
 		     rec_key, say)
 from records import get		# noqa: E402
-from rig import Agent, Rig, modes, ready_mode, wait_for, why_not	# noqa: E402
+from rig import Agent, Rig, modes_for, ready_mode, wait_for, why_not	# noqa: E402
 from start import PEERS, start_all	# noqa: E402
 
 WRK_ANSWERS = 300
@@ -389,10 +389,7 @@ def main():
 		servers = start_all(rig, t)
 		if not shutil.which("wrk"):
 			t.skip("client wrk", "wrk is not installed")
-		can = [m for m, why in modes() if not why]
-		for mode, why in modes():
-			if why:
-				t.skip(f"{mode} mode", why)
+		can = modes_for(t)
 		for mode in can[::-1]:		# servers do not survive the whole of it
 			run_mode(rig, t, mode, servers, mode == can[0])
 	return t.done()

@@ -26,7 +26,7 @@ import records			# noqa: E402
 import tap			# noqa: E402
 from peerlog import by_conn, compare_conns, compare_ends, compare_wrk, conn_faults	# noqa: E402
 from records import get		# noqa: E402
-from rig import Agent, Rig, free_port, group_comm, modes, ready_mode, wait_for, why_not	# noqa: E402
+from rig import Agent, Rig, free_port, group_comm, modes_for, ready_mode, wait_for, why_not	# noqa: E402
 
 PYTHON = "/usr/bin/python3"
 BIG = 10_000_000		# more than any socket buffer and any capture cap
@@ -377,11 +377,8 @@ def main():
 		for prog in ("node", "wrk"):
 			if not shutil.which(prog):
 				t.skip(f"peer {prog}", f"{prog} is not installed")
-		for mode, reason in modes():
-			if reason:
-				t.skip(f"{mode} mode", reason)
-			else:
-				Mode(rig, t, mode, paths, servers).run()
+		for mode in modes_for(t):
+			Mode(rig, t, mode, paths, servers).run()
 	return t.done()
 
 

@@ -155,13 +155,11 @@ def test_stuck(rig):
 	def waits():
 		"""Nothing more is written, and asking whether to stop takes a tenth of a CPU at most."""
 		now = state()
-		if now[0] == then[0][0] and now[2] - then[0][2] >= 0.5:
-			if now[1] - then[0][1] <= (now[2] - then[0][2]) / 10:
-				return True
-			then[0] = now
-		elif now[0] != then[0][0]:
-			then[0] = now
-		return False
+		written, cpu, passed = now[0] != then[0][0], now[1] - then[0][1], now[2] - then[0][2]
+		if not written and passed < 0.5:
+			return False
+		then[0] = now
+		return not written and cpu <= passed / 10
 	T.ok(rigs.wait_for(waits, 30, 0.1), "it waits for the sink")
 	child.send_signal(signal.SIGTERM)
 	try:

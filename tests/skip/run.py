@@ -322,10 +322,7 @@ def main():
 				f.truncate(size)
 		with open(os.path.join(rig.tmp, "up.bin"), "wb") as f:
 			f.truncate(LONG)
-		for mode, reason in rigs.modes():
-			if reason:
-				T.skip(f"{mode} mode", reason)
-				continue
+		for mode in rigs.modes_for(T):
 			long_bodies(rig, mode, port)
 			copy_all(rig, mode, port)
 			opaque(rig, mode)

@@ -161,10 +161,7 @@ def main():
 	if why:
 		tap.skip_all(why)
 	with rigs.Rig() as rig:
-		for mode, reason in rigs.modes():
-			if reason:
-				T.skip(f"{mode} mode", reason)
-				continue
+		for mode in rigs.modes_for(T):
 			same_records(rig, mode)
 			idle(rig, mode)
 			closed_at_once(rig, mode)

@@ -724,12 +724,9 @@ static void test_turns_swapped(struct rig *rig)
 		if (!both)
 			evc_deliver(&conn, b);
 		evc_deliver(&conn, a[0]);
-		if (both) {
-			evc_deliver(&conn, a[1]);
+		evc_deliver(&conn, a[1]);
+		if (both)
 			evc_deliver(&conn, b);
-		} else {
-			evc_deliver(&conn, a[1]);
-		}
 		evc_str(&conn, OSP_RX, "HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n");
 		evc_close(&conn, FIN, 0);
 		eq_int(rig_stat(rig, OSP_ST_TXN_OK), 2, "both are answered");
